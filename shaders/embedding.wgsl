@@ -1,0 +1,26 @@
+// Adds the embedding of a class: out[n, c] = in[n, c] + table[label[n], c].
+//
+// Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 an image. One invocation does four channels.
+
+override WORKGROUP: u32;
+override N: u32;
+override C_BLOCKS: u32;
+
+@group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(1) var<storage, read> input: array<T4>;
+@group(0) @binding(2) var<storage, read> table: array<T4>;
+@group(0) @binding(3) var<storage, read> label: array<u32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
+  let n = id / C_BLOCKS;
+  if (n >= N) {
+    return;
+  }
+  output[id] = T4(vec4f(input[id]) + vec4f(table[label[n] * C_BLOCKS + id % C_BLOCKS]));
+}

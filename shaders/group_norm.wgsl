@@ -1,0 +1,122 @@
+// Group normalisation (Wu & He 2018), with SiLU behind it where asked for.
+//
+//   out[n, c, p] = f((in[n, c, p] - mean) / sqrt(variance + eps) * gamma[c] + beta[c])
+//
+// mean and (biased) variance are over the C / groups channels of a group and all its pixels; f = SiLU or identity.
+//
+// Layout c4. One workgroup does one group of one image, in three passes: mean, variance about that mean, output.
+// With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
+
+override WORKGROUP: u32;
+override N: u32;
+override C: u32;
+override GROUPS: u32;
+override PIXELS: u32;
+override EPS: f32;
+
+override C_BLOCKS = (C + 3u) / 4u;
+override CHANNELS = C / GROUPS; // of one group
+
+@group(0) @binding(2) var<storage, read> gamma: array<T4>;
+@group(0) @binding(3) var<storage, read> beta: array<T4>;
+
+#if ALIGNED
+override ITEMS = CHANNELS / 4u * PIXELS;
+@group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(1) var<storage, read> input: array<T4>;
+
+fn at(n: u32, g: u32, item: u32) -> u32 {
+  return (n * C_BLOCKS + g * (CHANNELS / 4u)) * PIXELS + item;
+}
+fn load(n: u32, g: u32, item: u32) -> vec4f {
+  return vec4f(input[at(n, g, item)]);
+}
+fn total(v: vec4f) -> f32 {
+  return v.x + v.y + v.z + v.w;
+}
+fn store(n: u32, g: u32, item: u32, normal: vec4f) {
+  let block = g * (CHANNELS / 4u) + item / PIXELS;
+  var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
+#if SILU
+  v = silu(v);
+#endif
+  output[at(n, g, item)] = T4(v);
+}
+#else
+override ITEMS = CHANNELS * PIXELS;
+@group(0) @binding(0) var<storage, read_write> output: array<T>;
+@group(0) @binding(1) var<storage, read> input: array<T>;
+
+fn at(n: u32, c: u32, pixel: u32) -> u32 {
+  return ((n * C_BLOCKS + c / 4u) * PIXELS + pixel) * 4u + c % 4u;
+}
+fn load(n: u32, g: u32, item: u32) -> f32 {
+  return f32(input[at(n, g * CHANNELS + item / PIXELS, item % PIXELS)]);
+}
+fn total(v: f32) -> f32 {
+  return v;
+}
+fn store(n: u32, g: u32, item: u32, normal: f32) {
+  let c = g * CHANNELS + item / PIXELS;
+  var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
+#if SILU
+  v = silu(vec4f(v)).x;
+#endif
+  output[at(n, c, item % PIXELS)] = T(v);
+}
+#endif
+
+var<workgroup> partial: array<f32, WORKGROUP>;
+
+// The sum of one number of every invocation, given to all. WORKGROUP is a power of two.
+fn sum(lane: u32, value: f32) -> f32 {
+  partial[lane] = value;
+  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      partial[lane] += partial[lane + half];
+    }
+  }
+  let result = workgroupUniformLoad(&partial[0]);
+  workgroupBarrier();
+  return result;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let id = group.y * groups.x + group.x;
+  let g = id % GROUPS;
+  let n = id / GROUPS;
+  if (n >= N) {
+    return;
+  }
+  let count = f32(CHANNELS * PIXELS);
+  var own = 0.0;
+  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+    own += total(load(n, g, item));
+  }
+  let mean = sum(lane, own) / count;
+  own = 0.0;
+  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+    let d = load(n, g, item) - mean;
+    own += total(d * d);
+  }
+  let scale = 1.0 / sqrt(sum(lane, own) / count + EPS);
+  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+    store(n, g, item, (load(n, g, item) - mean) * scale);
+  }
+#if SCALAR
+  // Lanes past C of the last block hold zero.
+  if (g == GROUPS - 1u) {
+    for (var c = C; c < C_BLOCKS * 4u; c++) {
+      for (var pixel = lane; pixel < PIXELS; pixel += WORKGROUP) {
+        output[at(n, c, pixel)] = T(0);
+      }
+    }
+  }
+#endif
+}

@@ -1,0 +1,38 @@
+// A linear layer on one vector an image: out[n, o] = bias[o] + sum over i of weight[o, i] * f(in[n, i]),
+// with f = SiLU or the identity.
+//
+// Layout: vectors are (N, C, 1, 1) in c4; weights are packed [o / 4][i / 4] as 4x4 matrices, as in conv2d.
+// One invocation computes four outputs of one image.
+
+override WORKGROUP: u32;
+override N: u32;
+override I_BLOCKS: u32;
+override O_BLOCKS: u32;
+
+@group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(1) var<storage, read> input: array<T4>;
+@group(0) @binding(2) var<storage, read> weight: array<M4>;
+@group(0) @binding(3) var<storage, read> bias: array<T4>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
+  let o = id % O_BLOCKS;
+  let n = id / O_BLOCKS;
+  if (n >= N) {
+    return;
+  }
+  var sum = vec4f(bias[o]);
+  for (var i = 0u; i < I_BLOCKS; i++) {
+    var v = vec4f(input[n * I_BLOCKS + i]);
+#if SILU
+    v = silu(v);
+#endif
+    sum += mat4x4f(weight[o * I_BLOCKS + i]) * v;
+  }
+  output[id] = T4(sum);
+}

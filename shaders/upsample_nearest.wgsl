@@ -1,0 +1,29 @@
+// Nearest-neighbour upsampling by two: out[n, c, y, x] = in[n, c, y / 2, x / 2]. Layout c4.
+// One invocation writes one pixel of four channels.
+
+override WORKGROUP: u32;
+override PLANES: u32; // N * blocks of channels
+override H_IN: u32;
+override W_IN: u32;
+
+override W_OUT = 2u * W_IN;
+override PIXELS = 2u * H_IN * W_OUT;
+
+@group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(1) var<storage, read> input: array<T4>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
+  let plane = id / PIXELS;
+  if (plane >= PLANES) {
+    return;
+  }
+  let y = id % PIXELS / W_OUT;
+  let x = id % W_OUT;
+  output[id] = input[(plane * H_IN + y / 2u) * W_IN + x / 2u];
+}

@@ -1,0 +1,255 @@
+/**
+ * The tape: a network is recorded once as a flat list of dispatches over tensors, then built and replayed.
+ *
+ * Recording makes no GPU call. `build` compiles all pipelines in parallel, plans the memory (two tensors share
+ * a buffer when their lives do not overlap), makes every bind group, and returns a `Recording`. Replaying
+ * allocates nothing and reads nothing back.
+ */
+
+import { DiffusionError } from '../errors.ts';
+import { byteLength, type DType, type Layout, type Shape, type Storage, type Tensor } from '../tensor.ts';
+import type { Gpu } from './device.ts';
+import { assemble, storageTypes, type Defines, type Shader } from './shader.ts';
+
+export interface Dispatch {
+  /** Owner and thing, as in `down_blocks.0.resnets.0.conv1`. */
+  readonly label: string;
+  readonly shader: Shader;
+  /** Scalar type of the kernel's storage. */
+  readonly dtype: DType;
+  readonly defines?: Defines;
+  /** Values of the shader's `override` constants. */
+  readonly constants: Readonly<Record<string, number>>;
+  /** By binding number in group 0; null where this variant of the shader has none. */
+  readonly bindings: readonly (Tensor | GPUBuffer | null)[];
+  /** Invocations wanted in all; the grid is folded into two dimensions where one is not enough. */
+  readonly threads: number;
+  readonly workgroupSize: number;
+  /** Multiply-adds count two; zero for what only moves data. */
+  readonly flops?: number;
+}
+
+/** Widest grid in one dimension that WebGPU guarantees (maxComputeWorkgroupsPerDimension). */
+const MAX_GRID = 65535;
+
+/** Folds `workgroups` into [x, y]; shaders undo it with `wid.y * count.x + wid.x` and guard the overhang. */
+export function fold(workgroups: number): [number, number] {
+  if (workgroups <= MAX_GRID) return [workgroups, 1];
+  const y = Math.ceil(workgroups / MAX_GRID);
+  return [Math.ceil(workgroups / y), y];
+}
+
+export class Tape {
+  readonly dispatches: Dispatch[] = [];
+
+  /** A tensor that lives from its first write to its last read. */
+  temp(label: string, shape: Shape, dtype: DType, layout: Layout = 'c4'): Tensor {
+    return makeTensor(label, shape, dtype, layout, false);
+  }
+
+  /** A tensor that lives as long as the recording: what goes in, what comes out. */
+  pinned(label: string, shape: Shape, dtype: DType, layout: Layout = 'planar'): Tensor {
+    return makeTensor(label, shape, dtype, layout, true);
+  }
+
+  record(dispatch: Dispatch): void {
+    this.dispatches.push(dispatch);
+  }
+
+  get flops(): number {
+    return this.dispatches.reduce((sum, d) => sum + (d.flops ?? 0), 0);
+  }
+
+  /** @throws limits-too-small when a tensor is larger than one binding may be; out-of-memory; gpu-error */
+  async build(gpu: Gpu, label: string): Promise<Recording> {
+    const { device } = gpu;
+    const limit = device.limits.maxStorageBufferBindingSize;
+    for (const { bindings } of this.dispatches)
+      for (const b of bindings)
+        if (b && 'storage' in b && b.storage.bytes > limit)
+          throw new DiffusionError(
+            'limits-too-small',
+            `The tensor ${b.label} needs ${megabytes(b.storage.bytes)} in one piece, and this GPU binds at most ${megabytes(limit)}.`,
+            'Draw fewer pictures at a time.',
+          );
+
+    device.pushErrorScope('validation');
+    device.pushErrorScope('out-of-memory');
+    const pipelines = Promise.all(this.dispatches.map((d) => pipeline(device, d)));
+    const owned = plan(this.dispatches).map(({ bytes, tensors, usage }) => {
+      const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
+      for (const tensor of tensors) tensor.buffer = buffer;
+      return buffer;
+    });
+    const [memory, validation] = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
+    const free = () => owned.forEach((buffer) => buffer.destroy());
+    if (memory) {
+      free();
+      throw new DiffusionError(
+        'out-of-memory',
+        `The GPU has no room for ${megabytes(owned.reduce((sum, b) => sum + b.size, 0))} of working memory.`,
+        'Draw fewer pictures at a time.',
+      );
+    }
+    let compiled: GPUComputePipeline[];
+    try {
+      compiled = await pipelines;
+      if (validation) throw new Error(validation.message);
+      gpu.check();
+    } catch (cause) {
+      free();
+      if (cause instanceof DiffusionError) throw cause;
+      throw new DiffusionError(
+        'gpu-error',
+        `The GPU refused a shader of ${label}: ${cause instanceof Error ? cause.message : String(cause)}`,
+        'Please report this, with the name of your browser and GPU.',
+        { cause },
+      );
+    }
+    const commands = this.dispatches.map((d, i): Command => {
+      const pipeline = compiled[i]!;
+      const entries = d.bindings.flatMap((b, binding) =>
+        b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
+      );
+      const bindGroup = device.createBindGroup({ label: d.label, layout: pipeline.getBindGroupLayout(0), entries });
+      const grid = fold(Math.ceil(d.threads / d.workgroupSize));
+      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0 };
+    });
+    return new Recording(label, commands, owned);
+  }
+}
+
+interface Command {
+  readonly label: string;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly grid: readonly [number, number];
+  readonly flops: number;
+}
+
+/** A built tape: owns its buffers, replays its dispatches. */
+export class Recording {
+  readonly label: string;
+  readonly commands: readonly Command[];
+  readonly #buffers: readonly GPUBuffer[];
+
+  constructor(label: string, commands: readonly Command[], buffers: readonly GPUBuffer[]) {
+    this.label = label;
+    this.commands = commands;
+    this.#buffers = buffers;
+  }
+
+  /** Bytes of GPU memory that the recording owns (weights are not its own). */
+  get bytes(): number {
+    return this.#buffers.reduce((sum, b) => sum + b.size, 0);
+  }
+
+  replay(pass: GPUComputePassEncoder): void {
+    for (const { pipeline, bindGroup, grid } of this.commands) {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(grid[0], grid[1]);
+    }
+  }
+
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+  }
+}
+
+// ---- tensors ----------------------------------------------------------------------------------------------
+
+function makeTensor(label: string, shape: Shape, dtype: DType, layout: Layout, pinned: boolean): Tensor {
+  const storage: Storage = { bytes: byteLength(shape, dtype, layout), buffer: null, pinned, label };
+  return { storage, shape, dtype, layout, label };
+}
+
+/** The same memory seen with another shape of the same number of scalars. */
+export function view(tensor: Tensor, shape: Shape, label = tensor.label): Tensor {
+  if (byteLength(shape, tensor.dtype, tensor.layout) !== tensor.storage.bytes)
+    throw new Error(`${label}: a view must keep the size of ${tensor.label}`);
+  return { ...tensor, shape, label };
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
+// ---- memory plan ------------------------------------------------------------------------------------------
+
+interface Slot {
+  bytes: number;
+  usage: GPUBufferUsageFlags;
+  tensors: Storage[];
+  /** Index of the last dispatch that uses the slot so far. */
+  until: number;
+}
+
+/**
+ * Gives every storage that has no buffer yet a slot. Two temporaries share a slot when one's last use comes
+ * before the other's first; best fit by size, growing the largest free slot when none is big enough.
+ * (A slot is a buffer of its own: WebGPU tracks read and write use by whole buffer.)
+ */
+function plan(dispatches: readonly Dispatch[]): Slot[] {
+  const life = new Map<Storage, { first: number; last: number }>();
+  dispatches.forEach(({ bindings }, i) => {
+    for (const b of bindings)
+      if (b && 'storage' in b && !b.storage.buffer) {
+        const seen = life.get(b.storage);
+        if (seen) seen.last = i;
+        else life.set(b.storage, { first: i, last: i });
+      }
+  });
+  // Numbers, not GPUBufferUsage.*: in Node the globals may not be there.
+  const STORAGE = 0x80;
+  const COPY_SRC = 0x04;
+  const COPY_DST = 0x08;
+  const slots: Slot[] = [];
+  for (const [storage, { first, last }] of life) {
+    if (storage.pinned) {
+      slots.push({ bytes: storage.bytes, usage: STORAGE | COPY_SRC | COPY_DST, tensors: [storage], until: Infinity });
+      continue;
+    }
+    const free = slots.filter((s) => s.until < first);
+    const fits = free.filter((s) => s.bytes >= storage.bytes).sort((a, b) => a.bytes - b.bytes)[0];
+    const slot = fits ?? free.sort((a, b) => b.bytes - a.bytes)[0];
+    if (slot) {
+      slot.bytes = Math.max(slot.bytes, storage.bytes);
+      slot.tensors.push(storage);
+      slot.until = last;
+    } else {
+      slots.push({ bytes: storage.bytes, usage: STORAGE, tensors: [storage], until: last });
+    }
+  }
+  return slots;
+}
+
+// ---- pipelines --------------------------------------------------------------------------------------------
+
+const pipelineCache = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
+const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
+
+/** The pipeline of a dispatch, one for each shader text and set of constants on a device. */
+function pipeline(device: GPUDevice, d: Dispatch): Promise<GPUComputePipeline> {
+  const pipelines = cached(pipelineCache, device);
+  const modules = cached(moduleCache, device);
+  const code = storageTypes(d.dtype) + assemble(d.shader, d.defines ?? {});
+  const key = JSON.stringify([code, d.constants]);
+  let promise = pipelines.get(key);
+  if (!promise) {
+    let module = modules.get(code);
+    if (!module) modules.set(code, (module = device.createShaderModule({ label: d.shader.name, code })));
+    promise = device.createComputePipelineAsync({
+      label: d.shader.name,
+      layout: 'auto',
+      compute: { module, constants: { ...d.constants, WORKGROUP: d.workgroupSize } },
+    });
+    pipelines.set(key, promise);
+    promise.catch(() => pipelines.delete(key)); // a failed one may be tried again
+  }
+  return promise;
+}
+
+function cached<K extends object, V>(cache: WeakMap<K, Map<string, V>>, key: K): Map<string, V> {
+  let map = cache.get(key);
+  if (!map) cache.set(key, (map = new Map()));
+  return map;
+}

@@ -1,0 +1,73 @@
+import code from '../../shaders/conv2d.wgsl?raw';
+import type { Tape } from '../gpu/tape.ts';
+import { blocks, type Shape, type Tensor } from '../tensor.ts';
+import { expect, WORKGROUP } from './launch.ts';
+
+export interface Padding {
+  readonly top: number;
+  readonly left: number;
+  readonly bottom: number;
+  readonly right: number;
+}
+
+/** The weights of a convolution, packed by `packMatrix`. */
+export interface ConvWeights {
+  readonly weight: GPUBuffer;
+  readonly bias: GPUBuffer;
+  readonly cIn: number;
+  readonly cOut: number;
+  /** Side of the square kernel. */
+  readonly size: number;
+}
+
+export interface ConvOptions {
+  readonly stride?: number;
+  /** Zeros around the image; `(size - 1) / 2` on every side unless given. */
+  readonly padding?: Padding;
+  /** (N, cOut, 1, 1), added to every pixel of its image. */
+  readonly timeBias?: Tensor | null;
+  /** Added before `scale`; same shape as the output. */
+  readonly residual?: Tensor | null;
+  readonly scale?: number;
+}
+
+/** out = scale * (conv(x) + bias + timeBias + residual). x (N, cIn, H, W) -> (N, cOut, H', W'). shaders/conv2d.wgsl */
+export function conv2d(tape: Tape, label: string, x: Tensor, w: ConvWeights, options: ConvOptions = {}): Tensor {
+  const { stride = 1, timeBias = null, residual = null, scale = 1 } = options;
+  const around = (w.size - 1) / 2;
+  const { top, left, bottom, right } = options.padding ?? { top: around, left: around, bottom: around, right: around };
+  const [n, , hIn, wIn] = x.shape;
+  expect(label, x, [n, w.cIn, hIn, wIn]);
+  const h = Math.floor((hIn + top + bottom - w.size) / stride) + 1;
+  const width = Math.floor((wIn + left + right - w.size) / stride) + 1;
+  const shape: Shape = [n, w.cOut, h, width];
+  if (timeBias) expect(label, timeBias, [n, w.cOut, 1, 1]);
+  if (residual) expect(label, residual, shape);
+  const out = tape.temp(label, shape, x.dtype);
+  const [ciBlocks, coBlocks] = [blocks(w.cIn), blocks(w.cOut)];
+  tape.record({
+    label,
+    shader: { name: 'conv2d', code },
+    dtype: x.dtype,
+    defines: { TIME_BIAS: timeBias !== null, RESIDUAL: residual !== null },
+    constants: {
+      N: n,
+      CI_BLOCKS: ciBlocks,
+      CO_BLOCKS: coBlocks,
+      H_IN: hIn,
+      W_IN: wIn,
+      H_OUT: h,
+      W_OUT: width,
+      K: w.size,
+      STRIDE: stride,
+      TOP: top,
+      LEFT: left,
+      SCALE: scale,
+    },
+    bindings: [out, x, w.weight, w.bias, timeBias, residual],
+    threads: n * Math.ceil(coBlocks / 2) * Math.ceil((h * width) / 8),
+    workgroupSize: WORKGROUP,
+    flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
+  });
+  return out;
+}

@@ -1,0 +1,44 @@
+import code from '../../shaders/timestep_embedding.wgsl?raw';
+import type { Tape } from '../gpu/tape.ts';
+import { blocks, type DType, type Tensor } from '../tensor.ts';
+import { expect, WORKGROUP } from './launch.ts';
+
+const MAX_PERIOD = 10000;
+
+/**
+ * frequency[i] = MAX_PERIOD^(-i / (dim / 2 - shift)), rounded where PyTorch's f32 code rounds: at t near 1000 one
+ * unit in the last place of a frequency moves its sine by 6e-5.
+ */
+export function frequencies(dim: number, shift: number): Float32Array<ArrayBuffer> {
+  const half = Math.floor(dim / 2);
+  return Float32Array.from({ length: half }, (_, i) =>
+    Math.exp(Math.fround(Math.fround(-Math.log(MAX_PERIOD) * i) / (half - shift))),
+  );
+}
+
+/**
+ * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1).
+ * @param frequency buffer of `frequencies(dim, shift)`
+ */
+export function timestepEmbedding(
+  tape: Tape,
+  label: string,
+  t: Tensor,
+  frequency: GPUBuffer,
+  options: { dim: number; cosFirst: boolean; dtype: DType },
+): Tensor {
+  const { dim, cosFirst, dtype } = options;
+  const [n] = t.shape;
+  expect(label, t, [n, 1, 1, 1], 'planar');
+  const out = tape.temp(label, [n, dim, 1, 1], dtype);
+  tape.record({
+    label,
+    shader: { name: 'timestep_embedding', code },
+    dtype,
+    constants: { N: n, DIM: dim, COS_FIRST: Number(cosFirst) },
+    bindings: [out, t, frequency],
+    threads: n * blocks(dim),
+    workgroupSize: WORKGROUP,
+  });
+  return out;
+}

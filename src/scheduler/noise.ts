@@ -1,0 +1,77 @@
+/**
+ * Seeded Gaussian noise, the same on every device: Philox4x32-10 addressed by seed, step and element, and an
+ * inverse normal CDF in integers. The CPU side of shaders/lib/philox.wgsl and shaders/lib/normal.wgsl.
+ *
+ * Address: key = (seed mod 2^32, floor(seed / 2^32)), counter = (floor(element / 4), step, stream, 0), word
+ * element mod 4, where element counts an image's numbers in NCHW order. Image n of a batch with seed s has
+ * seed s + n, so a batch equals its singles.
+ */
+
+import { DiffusionError } from '../errors.ts';
+import { normalTable } from './normal_table.ts';
+
+/** Stream of the noise that a run starts from (step 0), and of the noise that its steps add. */
+export const STREAM_X_T = 0;
+export const STREAM_Z = 1;
+
+const mulHigh = (a: number, b: number): number => {
+  const low = (a & 0xffff) * (b & 0xffff);
+  const mid1 = (a >>> 16) * (b & 0xffff) + (low >>> 16); // below 2^32: exact
+  const mid2 = (a & 0xffff) * (b >>> 16) + (mid1 & 0xffff);
+  return ((a >>> 16) * (b >>> 16) + (mid1 >>> 16) + (mid2 >>> 16)) >>> 0;
+};
+
+/** Philox4x32-10 (Salmon et al. 2011): four random words from a counter of four and a key of two. */
+export function philox(
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): [number, number, number, number] {
+  let [c0, c1, c2, c3] = counter;
+  let [k0, k1] = key;
+  for (let round = 0; round < 10; round++) {
+    const high0 = mulHigh(0xd2511f53, c0);
+    const high2 = mulHigh(0xcd9e8d57, c2);
+    const low0 = Math.imul(0xd2511f53, c0);
+    const low2 = Math.imul(0xcd9e8d57, c2);
+    [c0, c1, c2, c3] = [(high2 ^ c1 ^ k0) >>> 0, low2 >>> 0, (high0 ^ c3 ^ k1) >>> 0, low0 >>> 0];
+    k0 = (k0 + 0x9e3779b9) >>> 0;
+    k1 = (k1 + 0xbb67ae85) >>> 0;
+  }
+  return [c0, c1, c2, c3];
+}
+
+/** A standard normal number from 32 random bits: a multiple of 2^-21 in (-8, 8). */
+export function normalFromBits(bits: number): number {
+  const m = ((bits << 1) | 1) >>> 0;
+  const zeros = Math.clz32(m);
+  const fraction = (m << zeros) & 0x7fffffff;
+  const piece = 4 * ((31 - zeros) * 8 + (fraction >>> 28));
+  const u = (fraction << 4) >>> 0;
+  const c = (k: number): number => normalTable[piece + k]!;
+  const q = c(0) - mulHigh(u, c(1) - mulHigh(u, c(2) - mulHigh(u, c(3))));
+  const magnitude = ((q + 32) >>> 6) * 2 ** -21;
+  return bits >>> 31 ? -magnitude : magnitude;
+}
+
+/** Philox key of a seed. @throws bad-option unless the seed is an integer in [0, 2^53) */
+export function keyOf(seed: number): [number, number] {
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new DiffusionError(
+      'bad-option',
+      `The seed ${String(seed)} is not a whole number from 0 to 2^53 - 1.`,
+      'Choose a whole number.',
+    );
+  return [seed >>> 0, Math.floor(seed / 2 ** 32)];
+}
+
+/** `count` standard normal numbers of one image: elements 0 .. count - 1 of (seed, stream, step). */
+export function normals(seed: number, stream: number, step: number, count: number): Float32Array<ArrayBuffer> {
+  const key = keyOf(seed);
+  const out = new Float32Array(count);
+  for (let block = 0; block * 4 < count; block++) {
+    const words = philox([block, step, stream, 0], key);
+    for (let lane = 0; lane < 4 && block * 4 + lane < count; lane++)
+      out[block * 4 + lane] = normalFromBits(words[lane]!);
+  }
+  return out;
+}
