@@ -1,0 +1,209 @@
+/** The config of a diffusers `UNet2DModel`, validated. Key names, defaults and meaning: diffusers 0.42, unet_2d.py. */
+
+import { DiffusionError } from '../errors.ts';
+
+export type BlockType = 'DownBlock2D' | 'AttnDownBlock2D' | 'UpBlock2D' | 'AttnUpBlock2D';
+
+export interface UNetConfig {
+  /** Height and width that the model was trained at; null when the config does not say. */
+  readonly sampleSize: readonly [number, number] | null;
+  readonly inChannels: number;
+  readonly outChannels: number;
+  /** The network sees 2 x - 1. */
+  readonly centerInputSample: boolean;
+  readonly freqShift: number;
+  readonly flipSinToCos: boolean;
+  readonly timeEmbeddingDim: number;
+  readonly downBlockTypes: readonly BlockType[];
+  readonly upBlockTypes: readonly BlockType[];
+  readonly hasMidBlock: boolean;
+  readonly midAttention: boolean;
+  readonly midBlockScaleFactor: number;
+  readonly blockOutChannels: readonly number[];
+  readonly layersPerBlock: number;
+  /** 0 pads on the right and bottom only. */
+  readonly downsamplePadding: 0 | 1;
+  /** Channels of one attention head; null means one head. */
+  readonly attentionHeadDim: number | null;
+  readonly normNumGroups: number;
+  /** Groups of the norm before the attention of the mid block. */
+  readonly attnNormNumGroups: number;
+  readonly normEps: number;
+  /** Rows of the class embedding; the last is the null class of classifier-free guidance. null: unconditional. */
+  readonly numClassEmbeds: number | null;
+}
+
+/** Caps that no real model reaches: a hostile config must not make us count to 10^9. */
+const MAX = { channels: 8192, side: 4096, levels: 12, layers: 32, classes: 1_000_000 };
+
+/** @throws unsupported-model, naming the key */
+export function parseUNetConfig(json: unknown, source: string): UNetConfig {
+  const refuse = (key: string, why: string): never => {
+    throw new DiffusionError(
+      'unsupported-model',
+      `${source}: ${key} ${why}.`,
+      'Use a pixel-space UNet2DModel with the options named in the README.',
+    );
+  };
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return refuse('the config', 'is not an object');
+  const given = new Map(Object.entries(json));
+  const seen = new Set<string>();
+  const show = (value: unknown): string => {
+    const text = JSON.stringify(value) ?? String(value);
+    return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+  };
+  /** An absent key means the class default; null is a value of its own. */
+  const get = (key: string, absent: unknown): unknown => {
+    seen.add(key);
+    return given.has(key) ? given.get(key) : absent;
+  };
+  const whole = (key: string, value: unknown, min: number, max: number): number =>
+    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
+      ? (value as number)
+      : refuse(key, `is ${show(value)}, and should be a whole number from ${min} to ${max}`);
+  const real = (key: string, value: unknown, min: number, max: number): number =>
+    typeof value === 'number' && value >= min && value <= max
+      ? value
+      : refuse(key, `is ${show(value)}, and should be a number from ${min} to ${max}`);
+  const flag = (key: string, absent: boolean): boolean => {
+    const value = get(key, absent);
+    return typeof value === 'boolean' ? value : refuse(key, `is ${show(value)}, and should be true or false`);
+  };
+  const list = (key: string, absent: unknown[], max: number): unknown[] => {
+    const value = get(key, absent);
+    return Array.isArray(value) && value.length >= 1 && value.length <= max
+      ? value
+      : refuse(key, `is ${show(value)}, and should be a list of 1 to ${max}`);
+  };
+  /** Options of which only some values run here. */
+  const only = (key: string, absent: unknown, supported: unknown[]): unknown => {
+    const value = get(key, absent);
+    return supported.includes(value)
+      ? value
+      : refuse(key, `is ${show(value)}, and only ${supported.map(show).join(' or ')} is supported`);
+  };
+
+  only('_class_name', 'UNet2DModel', ['UNet2DModel', 'UNetUnconditionalModel']);
+  const size = get('sample_size', null);
+  const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
+  if (sides && sides.length !== 2) refuse('sample_size', `is ${show(size)}, and should be a number or two`);
+  const sampleSize = sides
+    ? ([whole('sample_size', sides[0], 1, MAX.side), whole('sample_size', sides[1], 1, MAX.side)] as const)
+    : null;
+
+  const blockOutChannels = list('block_out_channels', [224, 448, 672, 896], MAX.levels).map((c) =>
+    whole('block_out_channels', c, 1, MAX.channels),
+  );
+  const levels = blockOutChannels.length;
+  const types = (key: string, absent: string[], allowed: BlockType[]): BlockType[] => {
+    const value = list(key, absent, MAX.levels);
+    if (value.length !== levels)
+      refuse(key, `has ${value.length} entries, and block_out_channels has ${levels}`);
+    return value.map((type) => {
+      const name = typeof type === 'string' ? type.replace(/^UNetRes/, '') : type; // their name before 0.3
+      return (
+        allowed.find((a) => a === name) ?? refuse(key, `has ${show(type)}, and only ${allowed.join(', ')} are supported`)
+      );
+    });
+  };
+  const downBlockTypes = types(
+    'down_block_types',
+    ['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D'],
+    ['DownBlock2D', 'AttnDownBlock2D'],
+  );
+  const upBlockTypes = types(
+    'up_block_types',
+    ['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
+    ['UpBlock2D', 'AttnUpBlock2D'],
+  );
+  const hasMidBlock = only('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]) !== null;
+
+  only('time_embedding_type', 'positional', ['positional']);
+  only('downsample_type', 'conv', ['conv']);
+  only('upsample_type', 'conv', ['conv']);
+  only('act_fn', 'silu', ['silu', 'swish']);
+  only('resnet_time_scale_shift', 'default', ['default']);
+  only('class_embed_type', null, [null]);
+  real('dropout', get('dropout', 0), 0, 1); // of training only
+  get('num_train_timesteps', null); // of learned time embeddings only
+
+  const headDim = get('attention_head_dim', 8);
+  const attentionHeadDim = headDim === null ? null : whole('attention_head_dim', headDim, 1, MAX.channels);
+  const normNumGroups = whole('norm_num_groups', get('norm_num_groups', 32), 1, MAX.channels);
+  const attnGroups = get('attn_norm_num_groups', null);
+  const timeDim = get('time_embedding_dim', null);
+  const classes = get('num_class_embeds', null);
+  const config: UNetConfig = {
+    sampleSize,
+    inChannels: whole('in_channels', get('in_channels', 3), 1, MAX.channels),
+    outChannels: whole('out_channels', get('out_channels', 3), 1, MAX.channels),
+    centerInputSample: flag('center_input_sample', false),
+    freqShift: real('freq_shift', get('freq_shift', 0), 0, 1),
+    flipSinToCos: flag('flip_sin_to_cos', true),
+    timeEmbeddingDim: timeDim === null ? blockOutChannels[0]! * 4 : whole('time_embedding_dim', timeDim, 1, 65536),
+    downBlockTypes,
+    upBlockTypes,
+    hasMidBlock,
+    midAttention: flag('add_attention', true),
+    midBlockScaleFactor: real('mid_block_scale_factor', get('mid_block_scale_factor', 1), 1e-6, 1e6),
+    blockOutChannels,
+    layersPerBlock: whole('layers_per_block', get('layers_per_block', 2), 1, MAX.layers),
+    downsamplePadding: whole('downsample_padding', get('downsample_padding', 1), 0, 1) as 0 | 1,
+    attentionHeadDim,
+    normNumGroups,
+    attnNormNumGroups: attnGroups === null ? normNumGroups : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
+    normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
+    numClassEmbeds: classes === null ? null : whole('num_class_embeds', classes, 1, MAX.classes),
+  };
+
+  for (const key of given.keys())
+    if (!seen.has(key) && !key.startsWith('_')) refuse(key, 'is not an option of UNet2DModel');
+
+  // What the layers need of each other.
+  const divides = (key: string, part: number, channels: number) => {
+    if (channels % part !== 0) refuse(key, `is ${part}, and does not divide ${channels} channels`);
+  };
+  for (const norm of normChannels(config)) divides('norm_num_groups', normNumGroups, norm);
+  const last = blockOutChannels[levels - 1]!;
+  const attended = [
+    ...downBlockTypes.flatMap((type, i) => (type === 'AttnDownBlock2D' ? [blockOutChannels[i]!] : [])),
+    ...upBlockTypes.flatMap((type, i) => (type === 'AttnUpBlock2D' ? [blockOutChannels[levels - 1 - i]!] : [])),
+    ...(hasMidBlock && config.midAttention ? [last] : []),
+  ];
+  for (const channels of attended) if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
+  if (hasMidBlock && config.midAttention) divides('attn_norm_num_groups', config.attnNormNumGroups, last);
+  if (config.freqShift >= Math.floor(blockOutChannels[0]! / 2))
+    refuse('freq_shift', `is ${config.freqShift}, and block_out_channels starts with ${blockOutChannels[0]}`);
+  if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
+  return config;
+}
+
+/** Channels that every group norm of the residual blocks normalises. */
+function normChannels(c: UNetConfig): number[] {
+  const { blockOutChannels: out, layersPerBlock } = c;
+  const all = [...out];
+  const last = out.length - 1;
+  for (let i = 0; i <= last; i++) {
+    const own = out[last - i]!;
+    const previous = out[Math.min(last - i + 1, last)]!;
+    const below = out[Math.max(last - i - 1, 0)]!;
+    for (let j = 0; j <= layersPerBlock; j++)
+      all.push((j === 0 ? previous : own) + (j === layersPerBlock ? below : own));
+  }
+  return all;
+}
+
+/** @throws unsupported-model when the size cannot be halved at every level and doubled back. */
+export function checkSize(config: UNetConfig, height: number, width: number, source: string): void {
+  const unit = 2 ** (config.blockOutChannels.length - 1);
+  if (height % unit !== 0 || width % unit !== 0)
+    throw new DiffusionError(
+      'unsupported-model',
+      `${source}: a picture of ${height} x ${width} cannot be halved ${Math.log2(unit)} times.`,
+      `Use sides that are multiples of ${unit}.`,
+    );
+}
+
+/** The null class of classifier-free guidance, or null for an unconditional model. */
+export const nullClass = (config: UNetConfig): number | null =>
+  config.numClassEmbeds === null ? null : config.numClassEmbeds - 1;
