@@ -6,22 +6,24 @@
 // One invocation computes four queries by four keys. With ALIGNED, D is a multiple of four.
 
 override WORKGROUP: u32;
-override N: u32;
-override C: u32;
-override HEADS: u32;
-override TOKENS: u32;
-override SCALE: f32;
 
-override D = C / HEADS;
-override C_BLOCKS = (C + 3u) / 4u;
-override TILES = (TOKENS + 3u) / 4u;
+struct Layer {
+  N: u32,
+  HEADS: u32,
+  TOKENS: u32,
+  SCALE: f32,
+  D: u32,
+  C_BLOCKS: u32,
+  TILES: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>;
 @group(0) @binding(1) var<storage, read> q: array<T4>;
 @group(0) @binding(2) var<storage, read> k: array<T4>;
 
 fn token(i: u32) -> u32 {
-  return min(i, TOKENS - 1u);
+  return min(i, layer.TOKENS - 1u);
 }
 
 // Four channels of a head; lanes past the head's end are zero.
@@ -31,12 +33,12 @@ fn mask(channel: u32, end: u32) -> vec4f {
 }
 
 fn store(row: u32, j: u32, i: u32, value: vec4f) {
-  if (i >= TOKENS) {
+  if (i >= layer.TOKENS) {
     return;
   }
   for (var lane = 0u; lane < 4u; lane++) {
-    if (j + lane < TOKENS) {
-      scores[(row * TOKENS + i) * TOKENS + j + lane] = value[lane] * SCALE;
+    if (j + lane < layer.TOKENS) {
+      scores[(row * layer.TOKENS + i) * layer.TOKENS + j + lane] = value[lane] * layer.SCALE;
     }
   }
 }
@@ -48,14 +50,14 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let j = (id % TILES) * 4u;
-  let i = (id / TILES % TILES) * 4u;
-  let row = id / (TILES * TILES); // n * HEADS + h
-  if (row >= N * HEADS) {
+  let j = (id % layer.TILES) * 4u;
+  let i = (id / layer.TILES % layer.TILES) * 4u;
+  let row = id / (layer.TILES * layer.TILES); // n * HEADS + h
+  if (row >= layer.N * layer.HEADS) {
     return;
   }
-  let h = row % HEADS;
-  let first = (row / HEADS) * C_BLOCKS;
+  let h = row % layer.HEADS;
+  let first = (row / layer.HEADS) * layer.C_BLOCKS;
   let i0 = token(i);
   let i1 = token(i + 1u);
   let i2 = token(i + 2u);
@@ -69,12 +71,12 @@ fn main(
   var s2 = vec4f(0);
   var s3 = vec4f(0);
   // Blocks that hold the head's channels; the first and the last may be shared with a neighbour.
-  for (var b = h * D / 4u; b * 4u < (h + 1u) * D; b++) {
-    let plane = (first + b) * TOKENS;
+  for (var b = h * layer.D / 4u; b * 4u < (h + 1u) * layer.D; b++) {
+    let plane = (first + b) * layer.TOKENS;
 #if ALIGNED
     let own = vec4f(1);
 #else
-    let own = mask(b * 4u, (h + 1u) * D) * (vec4f(1) - mask(b * 4u, h * D));
+    let own = mask(b * 4u, (h + 1u) * layer.D) * (vec4f(1) - mask(b * 4u, h * layer.D));
 #endif
     let q0 = vec4f(q[plane + i0]) * own;
     let q1 = vec4f(q[plane + i1]) * own;

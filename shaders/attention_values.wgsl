@@ -5,14 +5,17 @@
 // channels are of one head; else every lane looks up its own head.
 
 override WORKGROUP: u32;
-override N: u32;
-override C: u32;
-override HEADS: u32;
-override TOKENS: u32;
 
-override D = C / HEADS;
-override C_BLOCKS = (C + 3u) / 4u;
-override TILES = (TOKENS + 3u) / 4u;
+struct Layer {
+  N: u32,
+  C: u32,
+  HEADS: u32,
+  TOKENS: u32,
+  D: u32,
+  C_BLOCKS: u32,
+  TILES: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
@@ -20,14 +23,14 @@ override TILES = (TOKENS + 3u) / 4u;
 
 #if ALIGNED
 fn weight(n: u32, c: u32, i: u32, j: u32) -> vec4f {
-  return vec4f(weights[((n * HEADS + c / D) * TOKENS + i) * TOKENS + j]);
+  return vec4f(weights[((n * layer.HEADS + c / layer.D) * layer.TOKENS + i) * layer.TOKENS + j]);
 }
 #else
 fn weight(n: u32, c: u32, i: u32, j: u32) -> vec4f {
   var result = vec4f(0);
   for (var lane = 0u; lane < 4u; lane++) {
-    if (c + lane < C) {
-      result[lane] = weights[((n * HEADS + (c + lane) / D) * TOKENS + i) * TOKENS + j];
+    if (c + lane < layer.C) {
+      result[lane] = weights[((n * layer.HEADS + (c + lane) / layer.D) * layer.TOKENS + i) * layer.TOKENS + j];
     }
   }
   return result;
@@ -35,11 +38,11 @@ fn weight(n: u32, c: u32, i: u32, j: u32) -> vec4f {
 #endif
 
 fn token(i: u32) -> u32 {
-  return min(i, TOKENS - 1u);
+  return min(i, layer.TOKENS - 1u);
 }
 
 fn store(plane: u32, i: u32, value: vec4f) {
-  if (i < TOKENS) {
+  if (i < layer.TOKENS) {
     output[plane + i] = T4(value);
   }
 }
@@ -51,19 +54,19 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let i = (id % TILES) * 4u;
-  let block = id / TILES % C_BLOCKS;
-  let n = id / (TILES * C_BLOCKS);
-  if (n >= N) {
+  let i = (id % layer.TILES) * 4u;
+  let block = id / layer.TILES % layer.C_BLOCKS;
+  let n = id / (layer.TILES * layer.C_BLOCKS);
+  if (n >= layer.N) {
     return;
   }
-  let plane = (n * C_BLOCKS + block) * TOKENS;
+  let plane = (n * layer.C_BLOCKS + block) * layer.TOKENS;
   let c = block * 4u;
   var o0 = vec4f(0);
   var o1 = vec4f(0);
   var o2 = vec4f(0);
   var o3 = vec4f(0);
-  for (var j = 0u; j < TOKENS; j++) {
+  for (var j = 0u; j < layer.TOKENS; j++) {
     let value = vec4f(v[plane + j]);
     o0 += weight(n, c, token(i), j) * value;
     o1 += weight(n, c, token(i + 1u), j) * value;

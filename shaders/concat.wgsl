@@ -3,14 +3,17 @@
 // One invocation writes one pixel of four channels. With ALIGNED, CA is a multiple of four and blocks move whole.
 
 override WORKGROUP: u32;
-override N: u32;
-override CA: u32;
-override CB: u32;
-override PIXELS: u32;
 
-override A_BLOCKS = (CA + 3u) / 4u;
-override B_BLOCKS = (CB + 3u) / 4u;
-override BLOCKS = (CA + CB + 3u) / 4u;
+struct Layer {
+  N: u32,
+  CA: u32,
+  CB: u32,
+  PIXELS: u32,
+  A_BLOCKS: u32,
+  B_BLOCKS: u32,
+  BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> a: array<T4>;
@@ -23,26 +26,26 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let pixel = id % PIXELS;
-  let block = id / PIXELS % BLOCKS;
-  let n = id / (PIXELS * BLOCKS);
-  if (n >= N) {
+  let pixel = id % layer.PIXELS;
+  let block = id / layer.PIXELS % layer.BLOCKS;
+  let n = id / (layer.PIXELS * layer.BLOCKS);
+  if (n >= layer.N) {
     return;
   }
 #if ALIGNED
-  if (block < A_BLOCKS) {
-    output[id] = a[(n * A_BLOCKS + block) * PIXELS + pixel];
+  if (block < layer.A_BLOCKS) {
+    output[id] = a[(n * layer.A_BLOCKS + block) * layer.PIXELS + pixel];
   } else {
-    output[id] = b[(n * B_BLOCKS + block - A_BLOCKS) * PIXELS + pixel];
+    output[id] = b[(n * layer.B_BLOCKS + block - layer.A_BLOCKS) * layer.PIXELS + pixel];
   }
 #else
   var v = T4(0);
   for (var l = 0u; l < 4u; l++) {
     let c = block * 4u + l;
-    if (c < CA) {
-      v[l] = a[(n * A_BLOCKS + c / 4u) * PIXELS + pixel][c % 4u];
-    } else if (c < CA + CB) {
-      v[l] = b[(n * B_BLOCKS + (c - CA) / 4u) * PIXELS + pixel][(c - CA) % 4u];
+    if (c < layer.CA) {
+      v[l] = a[(n * layer.A_BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u];
+    } else if (c < layer.CA + layer.CB) {
+      v[l] = b[(n * layer.B_BLOCKS + (c - layer.CA) / 4u) * layer.PIXELS + pixel][(c - layer.CA) % 4u];
     }
   }
   output[id] = v;

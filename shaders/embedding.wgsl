@@ -3,8 +3,12 @@
 // Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 an image. One invocation does four channels.
 
 override WORKGROUP: u32;
-override N: u32;
-override C_BLOCKS: u32;
+
+struct Layer {
+  N: u32,
+  C_BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
@@ -18,9 +22,9 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let n = id / C_BLOCKS;
-  if (n >= N) {
+  let n = id / layer.C_BLOCKS;
+  if (n >= layer.N) {
     return;
   }
-  output[id] = T4(vec4f(input[id]) + vec4f(table[label[n] * C_BLOCKS + id % C_BLOCKS]));
+  output[id] = T4(vec4f(input[id]) + vec4f(table[label[n] * layer.C_BLOCKS + id % layer.C_BLOCKS]));
 }

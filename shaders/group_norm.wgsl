@@ -8,25 +8,28 @@
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
 
 override WORKGROUP: u32;
-override N: u32;
-override C: u32;
-override GROUPS: u32;
-override PIXELS: u32;
-override EPS: f32;
 
-override C_BLOCKS = (C + 3u) / 4u;
-override CHANNELS = C / GROUPS; // of one group
+struct Layer {
+  N: u32,
+  C: u32,
+  GROUPS: u32,
+  PIXELS: u32,
+  EPS: f32,
+  C_BLOCKS: u32,
+  CHANNELS: u32, // of one group
+  ITEMS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(2) var<storage, read> gamma: array<T4>;
 @group(0) @binding(3) var<storage, read> beta: array<T4>;
 
 #if ALIGNED
-override ITEMS = CHANNELS / 4u * PIXELS;
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 
 fn at(n: u32, g: u32, item: u32) -> u32 {
-  return (n * C_BLOCKS + g * (CHANNELS / 4u)) * PIXELS + item;
+  return (n * layer.C_BLOCKS + g * (layer.CHANNELS / 4u)) * layer.PIXELS + item;
 }
 fn load(n: u32, g: u32, item: u32) -> vec4f {
   return vec4f(input[at(n, g, item)]);
@@ -35,7 +38,7 @@ fn total(v: vec4f) -> f32 {
   return v.x + v.y + v.z + v.w;
 }
 fn store(n: u32, g: u32, item: u32, normal: vec4f) {
-  let block = g * (CHANNELS / 4u) + item / PIXELS;
+  let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
   var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
 #if SILU
   v = silu(v);
@@ -43,26 +46,25 @@ fn store(n: u32, g: u32, item: u32, normal: vec4f) {
   output[at(n, g, item)] = T4(v);
 }
 #else
-override ITEMS = CHANNELS * PIXELS;
 @group(0) @binding(0) var<storage, read_write> output: array<T>;
 @group(0) @binding(1) var<storage, read> input: array<T>;
 
 fn at(n: u32, c: u32, pixel: u32) -> u32 {
-  return ((n * C_BLOCKS + c / 4u) * PIXELS + pixel) * 4u + c % 4u;
+  return ((n * layer.C_BLOCKS + c / 4u) * layer.PIXELS + pixel) * 4u + c % 4u;
 }
 fn load(n: u32, g: u32, item: u32) -> f32 {
-  return f32(input[at(n, g * CHANNELS + item / PIXELS, item % PIXELS)]);
+  return f32(input[at(n, g * layer.CHANNELS + item / layer.PIXELS, item % layer.PIXELS)]);
 }
 fn total(v: f32) -> f32 {
   return v;
 }
 fn store(n: u32, g: u32, item: u32, normal: f32) {
-  let c = g * CHANNELS + item / PIXELS;
+  let c = g * layer.CHANNELS + item / layer.PIXELS;
   var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
 #if SILU
   v = silu(vec4f(v)).x;
 #endif
-  output[at(n, c, item % PIXELS)] = T(v);
+  output[at(n, c, item % layer.PIXELS)] = T(v);
 }
 #endif
 
@@ -89,31 +91,31 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = group.y * groups.x + group.x;
-  let g = id % GROUPS;
-  let n = id / GROUPS;
-  if (n >= N) {
+  let g = id % layer.GROUPS;
+  let n = id / layer.GROUPS;
+  if (n >= layer.N) {
     return;
   }
-  let count = f32(CHANNELS * PIXELS);
+  let count = f32(layer.CHANNELS * layer.PIXELS);
   var own = 0.0;
-  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
     own += total(load(n, g, item));
   }
   let mean = sum(lane, own) / count;
   own = 0.0;
-  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
     let d = load(n, g, item) - mean;
     own += total(d * d);
   }
-  let scale = 1.0 / sqrt(sum(lane, own) / count + EPS);
-  for (var item = lane; item < ITEMS; item += WORKGROUP) {
+  let scale = 1.0 / sqrt(sum(lane, own) / count + layer.EPS);
+  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
     store(n, g, item, (load(n, g, item) - mean) * scale);
   }
 #if SCALAR
   // Lanes past C of the last block hold zero.
-  if (g == GROUPS - 1u) {
-    for (var c = C; c < C_BLOCKS * 4u; c++) {
-      for (var pixel = lane; pixel < PIXELS; pixel += WORKGROUP) {
+  if (g == layer.GROUPS - 1u) {
+    for (var c = layer.C; c < layer.C_BLOCKS * 4u; c++) {
+      for (var pixel = lane; pixel < layer.PIXELS; pixel += WORKGROUP) {
         output[at(n, c, pixel)] = T(0);
       }
     }

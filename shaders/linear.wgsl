@@ -5,9 +5,13 @@
 // One invocation computes four outputs of one image.
 
 override WORKGROUP: u32;
-override N: u32;
-override I_BLOCKS: u32;
-override O_BLOCKS: u32;
+
+struct Layer {
+  N: u32,
+  I_BLOCKS: u32,
+  O_BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
@@ -21,18 +25,18 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let o = id % O_BLOCKS;
-  let n = id / O_BLOCKS;
-  if (n >= N) {
+  let o = id % layer.O_BLOCKS;
+  let n = id / layer.O_BLOCKS;
+  if (n >= layer.N) {
     return;
   }
   var sum = vec4f(bias[o]);
-  for (var i = 0u; i < I_BLOCKS; i++) {
-    var v = vec4f(input[n * I_BLOCKS + i]);
+  for (var i = 0u; i < layer.I_BLOCKS; i++) {
+    var v = vec4f(input[n * layer.I_BLOCKS + i]);
 #if SILU
     v = silu(v);
 #endif
-    sum += mat4x4f(weight[o * I_BLOCKS + i]) * v;
+    sum += mat4x4f(weight[o * layer.I_BLOCKS + i]) * v;
   }
   output[id] = T4(sum);
 }

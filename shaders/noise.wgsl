@@ -3,11 +3,14 @@
 // x planar f32 (N, ELEMENTS); seeds one key an image. One invocation fills four consecutive elements.
 
 override WORKGROUP: u32;
-override N: u32;
-override ELEMENTS: u32; // of one image
-override SIGMA: f32;
 
-override BLOCKS = (ELEMENTS + 3u) / 4u;
+struct Layer {
+  N: u32,
+  ELEMENTS: u32, // of one image
+  SIGMA: f32,
+  BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> seeds: array<vec2u>;
@@ -20,15 +23,15 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let block = id % BLOCKS;
-  let n = id / BLOCKS;
-  if (n >= N) {
+  let block = id % layer.BLOCKS;
+  let n = id / layer.BLOCKS;
+  if (n >= layer.N) {
     return;
   }
   let words = philox4x32_10(vec4u(block, 0u, 0u, 0u), seeds[n]);
   for (var l = 0u; l < 4u; l++) {
-    if (block * 4u + l < ELEMENTS) {
-      x[n * ELEMENTS + block * 4u + l] = SIGMA * normal_from_bits(words[l]);
+    if (block * 4u + l < layer.ELEMENTS) {
+      x[n * layer.ELEMENTS + block * 4u + l] = layer.SIGMA * normal_from_bits(words[l]);
     }
   }
 }

@@ -4,14 +4,17 @@
 // One invocation writes one pixel of four channels.
 
 override WORKGROUP: u32;
-override N: u32;
-override N_IN: u32;
-override C: u32;
-override PIXELS: u32;
-override SCALE: f32;
-override OFFSET: f32;
 
-override BLOCKS = (C + 3u) / 4u;
+struct Layer {
+  N: u32,
+  N_IN: u32,
+  C: u32,
+  PIXELS: u32,
+  SCALE: f32,
+  OFFSET: f32,
+  BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<f32>;
@@ -23,17 +26,17 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let pixel = id % PIXELS;
-  let block = id / PIXELS % BLOCKS;
-  let n = id / (PIXELS * BLOCKS);
-  if (n >= N) {
+  let pixel = id % layer.PIXELS;
+  let block = id / layer.PIXELS % layer.BLOCKS;
+  let n = id / (layer.PIXELS * layer.BLOCKS);
+  if (n >= layer.N) {
     return;
   }
   var v = vec4f(0);
   for (var l = 0u; l < 4u; l++) {
     let c = block * 4u + l;
-    if (c < C) {
-      v[l] = SCALE * input[(n % N_IN * C + c) * PIXELS + pixel] + OFFSET;
+    if (c < layer.C) {
+      v[l] = layer.SCALE * input[(n % layer.N_IN * layer.C + c) * layer.PIXELS + pixel] + layer.OFFSET;
     }
   }
   output[id] = T4(v);

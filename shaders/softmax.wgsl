@@ -3,8 +3,12 @@
 // Planar f32, ROWS rows of LENGTH. One workgroup does one row.
 
 override WORKGROUP: u32;
-override ROWS: u32;
-override LENGTH: u32;
+
+struct Layer {
+  ROWS: u32,
+  LENGTH: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 
@@ -17,13 +21,13 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let row = group.y * groups.x + group.x;
-  if (row >= ROWS) {
+  if (row >= layer.ROWS) {
     return;
   }
-  let first = row * LENGTH;
+  let first = row * layer.LENGTH;
 
   var own = x[first];
-  for (var j = lane; j < LENGTH; j += WORKGROUP) {
+  for (var j = lane; j < layer.LENGTH; j += WORKGROUP) {
     own = max(own, x[first + j]);
   }
   partial[lane] = own;
@@ -37,7 +41,7 @@ fn main(
   workgroupBarrier();
 
   own = 0.0;
-  for (var j = lane; j < LENGTH; j += WORKGROUP) {
+  for (var j = lane; j < layer.LENGTH; j += WORKGROUP) {
     let e = exp(x[first + j] - highest);
     x[first + j] = e;
     own += e;
@@ -50,7 +54,7 @@ fn main(
     }
   }
   let scale = 1.0 / workgroupUniformLoad(&partial[0]);
-  for (var j = lane; j < LENGTH; j += WORKGROUP) {
+  for (var j = lane; j < layer.LENGTH; j += WORKGROUP) {
     x[first + j] *= scale;
   }
 }

@@ -8,12 +8,15 @@
 // WGSL promises sin and cos only to 2^-11, and only on [-pi, pi]: they are computed here.
 
 override WORKGROUP: u32;
-override N: u32;
-override DIM: u32;
-override COS_FIRST: bool;
 
-override HALF = DIM / 2u;
-override BLOCKS = (DIM + 3u) / 4u;
+struct Layer {
+  N: u32,
+  DIM: u32,
+  COS_FIRST: u32, // 0 or 1
+  HALF: u32,
+  BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> t: array<f32>;
@@ -49,16 +52,16 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let n = id / BLOCKS;
-  if (n >= N) {
+  let n = id / layer.BLOCKS;
+  if (n >= layer.N) {
     return;
   }
   var v = vec4f(0);
   for (var l = 0u; l < 4u; l++) {
-    let c = (id % BLOCKS) * 4u + l;
-    if (c < 2u * HALF) {
-      let second = c >= HALF;
-      v[l] = wave(t[n] * frequency[select(c, c - HALF, second)], second != COS_FIRST);
+    let c = (id % layer.BLOCKS) * 4u + l;
+    if (c < 2u * layer.HALF) {
+      let second = c >= layer.HALF;
+      v[l] = wave(t[n] * frequency[select(c, c - layer.HALF, second)], second != (layer.COS_FIRST == 1u));
     }
   }
   output[id] = T4(v);

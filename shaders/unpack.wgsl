@@ -2,11 +2,14 @@
 // One invocation writes one scalar.
 
 override WORKGROUP: u32;
-override N: u32;
-override C: u32;
-override PIXELS: u32;
 
-override BLOCKS = (C + 3u) / 4u;
+struct Layer {
+  N: u32,
+  C: u32,
+  PIXELS: u32,
+  BLOCKS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<f32>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
@@ -18,11 +21,11 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let pixel = id % PIXELS;
-  let c = id / PIXELS % C;
-  let n = id / (PIXELS * C);
-  if (n >= N) {
+  let pixel = id % layer.PIXELS;
+  let c = id / layer.PIXELS % layer.C;
+  let n = id / (layer.PIXELS * layer.C);
+  if (n >= layer.N) {
     return;
   }
-  output[id] = f32(input[(n * BLOCKS + c / 4u) * PIXELS + pixel][c % 4u]);
+  output[id] = f32(input[(n * layer.BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u]);
 }

@@ -2,31 +2,35 @@
 //
 //   m      = m_null + guidance * (m_class - m_null)        with GUIDED; else the network's output
 //   x0Hat  = clamp(x0_x * x + x0_m * m, -clip, clip)
-//   x     <- next_x * x + next_x0 * x0Hat + next_m * m + sigma * z
+//   (x, h_0, h_1, ...) <- MIX (x, x0Hat, m, h_0, h_1, ...),   x += sigma * z
 //
+// MIX has a row for each result, of two vec4: the factors of (x, x0Hat, m, -) and of (h_0, h_1, h_2, h_3), and a third
+// for (h_4, h_5, -, -). A factor of zero leaves its number out, also one that is not finite.
 // z comes from the generator, stream 1, step `index` (src/scheduler/noise.ts), or with GIVEN from a buffer.
-// All planar f32: x, x0Hat and z (N, ELEMENTS); output (N, ELEMENTS), or with GUIDED (2 N, ELEMENTS), class first.
+// All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output (N, ELEMENTS), or with GUIDED (2 N, ELEMENTS), class first.
 // `fault` becomes 1 when a number that is not finite enters the state: seen in its bits, since WGSL may assume
 // that there are none.
 //
 // One invocation updates four consecutive elements of one image.
 
 override WORKGROUP: u32;
-override N: u32;
-override ELEMENTS: u32; // of one image
 
-override BLOCKS = (ELEMENTS + 3u) / 4u;
+struct Layer {
+  N: u32,
+  ELEMENTS: u32, // of one image
+  BLOCKS: u32,
+  SLOTS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 struct Step {
   x0_x: f32,
   x0_m: f32,
   clip: f32, // largest f32 when x0Hat is not clipped
-  next_x: f32,
-  next_x0: f32,
-  next_m: f32,
   sigma: f32,
   guidance: f32,
   index: u32,
+  mix: array<vec4f, 21>,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
@@ -34,12 +38,22 @@ struct Step {
 @group(0) @binding(2) var<storage, read> output: array<f32>;
 @group(0) @binding(3) var<uniform> step: Step;
 @group(0) @binding(4) var<storage, read_write> fault: atomic<u32>;
+#if HISTORY
+@group(0) @binding(7) var<storage, read_write> h: array<f32>;
+#endif
 #if GIVEN
 @group(0) @binding(5) var<storage, read> z: array<f32>;
 #else
 @group(0) @binding(5) var<storage, read> seeds: array<vec2u>;
 @group(0) @binding(6) var<storage, read> normal_table: array<vec4u>;
 #endif
+
+fn term(factor: f32, number: f32) -> f32 {
+  if (factor == 0.0) {
+    return 0.0;
+  }
+  return factor * number;
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -48,9 +62,9 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let block = id % BLOCKS;
-  let n = id / BLOCKS;
-  if (n >= N) {
+  let block = id % layer.BLOCKS;
+  let n = id / layer.BLOCKS;
+  if (n >= layer.N) {
     return;
   }
 #if GIVEN
@@ -59,16 +73,35 @@ fn main(
 #endif
   for (var l = 0u; l < 4u; l++) {
     let element = block * 4u + l;
-    if (element < ELEMENTS) {
-      let at = n * ELEMENTS + element;
+    if (element < layer.ELEMENTS) {
+      let at = n * layer.ELEMENTS + element;
 #if GUIDED
-      let m_null = output[N * ELEMENTS + at];
+      let m_null = output[layer.N * layer.ELEMENTS + at];
       let m = m_null + step.guidance * (output[at] - m_null);
 #else
       let m = output[at];
 #endif
       let x0 = clamp(step.x0_x * x[at] + step.x0_m * m, -step.clip, step.clip);
-      var next = step.next_x * x[at] + step.next_x0 * x0 + step.next_m * m;
+      let own = vec3f(x[at], x0, m);
+#if HISTORY
+      var old: array<f32, 6>;
+      for (var k = 0u; k < layer.SLOTS; k++) {
+        old[k] = h[(k * layer.N * layer.ELEMENTS) + at];
+      }
+      for (var row = 1u; row <= layer.SLOTS; row++) {
+        var value = term(step.mix[row * 3u].x, own.x) + term(step.mix[row * 3u].y, own.y) + term(step.mix[row * 3u].z, own.z);
+        for (var k = 0u; k < layer.SLOTS; k++) {
+          value += term(step.mix[row * 3u + 1u + k / 4u][k % 4u], old[k]);
+        }
+        h[((row - 1u) * layer.N * layer.ELEMENTS) + at] = value;
+      }
+#endif
+      var next = term(step.mix[0].x, own.x) + term(step.mix[0].y, own.y) + term(step.mix[0].z, own.z);
+#if HISTORY
+      for (var k = 0u; k < layer.SLOTS; k++) {
+        next += term(step.mix[1u + k / 4u][k % 4u], old[k]);
+      }
+#endif
       if (step.sigma > 0.0) {
 #if GIVEN
         next += step.sigma * z[at];

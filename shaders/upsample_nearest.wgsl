@@ -2,12 +2,15 @@
 // One invocation writes one pixel of four channels.
 
 override WORKGROUP: u32;
-override PLANES: u32; // N * blocks of channels
-override H_IN: u32;
-override W_IN: u32;
 
-override W_OUT = 2u * W_IN;
-override PIXELS = 2u * H_IN * W_OUT;
+struct Layer {
+  PLANES: u32, // N * blocks of channels
+  H_IN: u32,
+  W_IN: u32,
+  W_OUT: u32,
+  PIXELS: u32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
@@ -19,11 +22,11 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let plane = id / PIXELS;
-  if (plane >= PLANES) {
+  let plane = id / layer.PIXELS;
+  if (plane >= layer.PLANES) {
     return;
   }
-  let y = id % PIXELS / W_OUT;
-  let x = id % W_OUT;
-  output[id] = input[(plane * H_IN + y / 2u) * W_IN + x / 2u];
+  let y = id % layer.PIXELS / layer.W_OUT;
+  let x = id % layer.W_OUT;
+  output[id] = input[(plane * layer.H_IN + y / 2u) * layer.W_IN + x / 2u];
 }

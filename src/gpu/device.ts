@@ -90,7 +90,8 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
     device,
     adapter: [vendor, architecture, description || name].filter(Boolean).join(' ') || 'unnamed adapter',
     isSoftware:
-      adapter.info.isFallbackAdapter || /swiftshader|llvmpipe|software/i.test(`${architecture} ${name} ${description}`),
+      adapter.info.isFallbackAdapter ||
+      /swiftshader|llvmpipe|software/i.test(`${architecture} ${name} ${description}`),
     f16,
     check,
     async settled() {

@@ -6,7 +6,7 @@
  * Names and numbers come from our launchers only: no text of a weight file or a config reaches a shader.
  */
 
-import { wgsl } from 'wgsl-preprocessor';
+import { wgsl } from 'wgsl-preprocessor/wgsl-preprocessor.js';
 import type { DType } from '../tensor.ts';
 
 export interface Shader {

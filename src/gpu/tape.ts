@@ -18,7 +18,7 @@ export interface Dispatch {
   /** Scalar type of the kernel's storage. */
   readonly dtype: DType;
   readonly defines?: Defines;
-  /** Values of the shader's `override` constants. */
+  /** The numbers of this launch, by the field names of the shader's `struct Layer`. */
   readonly constants: Readonly<Record<string, number>>;
   /** By binding number in group 0; null where this variant of the shader has none. */
   readonly bindings: readonly (Tensor | GPUBuffer | null)[];
@@ -37,6 +37,35 @@ export function fold(workgroups: number): [number, number] {
   if (workgroups <= MAX_GRID) return [workgroups, 1];
   const y = Math.ceil(workgroups / MAX_GRID);
   return [Math.ceil(workgroups / y), y];
+}
+
+// Numbers, not GPUBufferUsage.*: in Node the globals may not be there.
+const COPY_SRC = 0x04;
+const COPY_DST = 0x08;
+const UNIFORM = 0x40;
+const STORAGE = 0x80;
+
+/** Where every shader has its `layer: Layer`. */
+const LAYER_BINDING = 9;
+/** Distance between two slots: WebGPU's default minUniformBufferOffsetAlignment. */
+const SLOT = 256;
+
+/** The bytes of a launch's `Layer`, field by field as the shader declares them. */
+function layerNumbers({ shader, constants }: Dispatch): ArrayBuffer {
+  const text = /struct Layer \{([^}]*)\}/.exec(shader.code)?.[1] ?? '';
+  const fields = [...text.matchAll(/(\w+): (u32|f32)/g)];
+  const view = new DataView(new ArrayBuffer(fields.length * 4));
+  const left = new Set(Object.keys(constants));
+  fields.forEach(([, name = '', type], i) => {
+    const value = constants[name];
+    if (value === undefined) throw new Error(`shader ${shader.name}: the launcher gives no ${name}`);
+    if (type === 'f32') view.setFloat32(i * 4, value, true);
+    else if (Number.isInteger(value) && value >= 0 && value < 2 ** 32) view.setUint32(i * 4, value, true);
+    else throw new Error(`shader ${shader.name}: ${name} is ${value}, and should be a u32`);
+    left.delete(name);
+  });
+  if (left.size > 0) throw new Error(`shader ${shader.name} has no ${[...left].join(', ')}`);
+  return view.buffer;
 }
 
 export class Tape {
@@ -81,6 +110,15 @@ export class Tape {
       for (const tensor of tensors) tensor.buffer = buffer;
       return buffer;
     });
+    // The numbers of all launches in one buffer, a slot each.
+    const numbers = this.dispatches.map(layerNumbers);
+    const layers = device.createBuffer({
+      label: `${label}.layers`,
+      size: Math.max(numbers.length, 1) * SLOT,
+      usage: UNIFORM | COPY_DST,
+    });
+    owned.push(layers);
+    numbers.forEach((bytes, i) => device.queue.writeBuffer(layers, i * SLOT, bytes));
     const [memory, validation] = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
     const free = () => owned.forEach((buffer) => buffer.destroy());
     if (memory) {
@@ -108,10 +146,16 @@ export class Tape {
     }
     const commands = this.dispatches.map((d, i): Command => {
       const pipeline = compiled[i]!;
-      const entries = d.bindings.flatMap((b, binding) =>
+      const entries: GPUBindGroupEntry[] = d.bindings.flatMap((b, binding) =>
         b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
       );
-      const bindGroup = device.createBindGroup({ label: d.label, layout: pipeline.getBindGroupLayout(0), entries });
+      const size = numbers[i]!.byteLength;
+      entries.push({ binding: LAYER_BINDING, resource: { buffer: layers, offset: i * SLOT, size } });
+      const bindGroup = device.createBindGroup({
+        label: d.label,
+        layout: pipeline.getBindGroupLayout(0),
+        entries,
+      });
       const grid = fold(Math.ceil(d.threads / d.workgroupSize));
       return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0 };
     });
@@ -198,14 +242,15 @@ function plan(dispatches: readonly Dispatch[]): Slot[] {
         else life.set(b.storage, { first: i, last: i });
       }
   });
-  // Numbers, not GPUBufferUsage.*: in Node the globals may not be there.
-  const STORAGE = 0x80;
-  const COPY_SRC = 0x04;
-  const COPY_DST = 0x08;
   const slots: Slot[] = [];
   for (const [storage, { first, last }] of life) {
     if (storage.pinned) {
-      slots.push({ bytes: storage.bytes, usage: STORAGE | COPY_SRC | COPY_DST, tensors: [storage], until: Infinity });
+      slots.push({
+        bytes: storage.bytes,
+        usage: STORAGE | COPY_SRC | COPY_DST,
+        tensors: [storage],
+        until: Infinity,
+      });
       continue;
     }
     const free = slots.filter((s) => s.until < first);
@@ -227,12 +272,15 @@ function plan(dispatches: readonly Dispatch[]): Slot[] {
 const pipelineCache = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
 const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
 
-/** The pipeline of a dispatch, one for each shader text and set of constants on a device. */
+/**
+ * The pipeline of a dispatch, one for each variant of a shader on a device. Sizes are uniforms, not pipeline
+ * constants: all layers share a pipeline, so a network compiles in a tenth of the time.
+ */
 function pipeline(device: GPUDevice, d: Dispatch): Promise<GPUComputePipeline> {
   const pipelines = cached(pipelineCache, device);
   const modules = cached(moduleCache, device);
   const code = storageTypes(d.dtype) + assemble(d.shader, d.defines ?? {});
-  const key = JSON.stringify([code, d.constants]);
+  const key = `${d.workgroupSize} ${code}`;
   let promise = pipelines.get(key);
   if (!promise) {
     let module = modules.get(code);
@@ -240,7 +288,7 @@ function pipeline(device: GPUDevice, d: Dispatch): Promise<GPUComputePipeline> {
     promise = device.createComputePipelineAsync({
       label: d.shader.name,
       layout: 'auto',
-      compute: { module, constants: { ...d.constants, WORKGROUP: d.workgroupSize } },
+      compute: { module, constants: { WORKGROUP: d.workgroupSize } },
     });
     pipelines.set(key, promise);
     promise.catch(() => pipelines.delete(key)); // a failed one may be tried again

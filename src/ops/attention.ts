@@ -21,12 +21,13 @@ export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Te
   const tiles = Math.ceil(tokens / 4);
   const weights = tape.temp(`${label}.weights`, [n, heads, tokens, tokens], 'f32', 'planar');
   const out = tape.temp(label, q.shape, q.dtype);
+  const common = { N: n, HEADS: heads, TOKENS: tokens, D: d, C_BLOCKS: blocks(c), TILES: tiles };
   tape.record({
     label: `${label}.scores`,
     shader: { name: 'attention_scores', code: scoresCode },
     dtype: q.dtype,
     defines,
-    constants: { N: n, C: c, HEADS: heads, TOKENS: tokens, SCALE: 1 / Math.sqrt(d) },
+    constants: { ...common, SCALE: 1 / Math.sqrt(d) },
     bindings: [weights, q, k],
     threads: n * heads * tiles * tiles,
     workgroupSize: WORKGROUP,
@@ -46,7 +47,7 @@ export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Te
     shader: { name: 'attention_values', code: valuesCode },
     dtype: q.dtype,
     defines,
-    constants: { N: n, C: c, HEADS: heads, TOKENS: tokens },
+    constants: { ...common, C: c },
     bindings: [out, weights, v],
     threads: n * blocks(c) * tiles,
     workgroupSize: WORKGROUP,

@@ -32,10 +32,21 @@ export interface ConvOptions {
 }
 
 /** out = scale * (conv(x) + bias + timeBias + residual). x (N, cIn, H, W) -> (N, cOut, H', W'). shaders/conv2d.wgsl */
-export function conv2d(tape: Tape, label: string, x: Tensor, w: ConvWeights, options: ConvOptions = {}): Tensor {
+export function conv2d(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: ConvWeights,
+  options: ConvOptions = {},
+): Tensor {
   const { stride = 1, timeBias = null, residual = null, scale = 1 } = options;
   const around = (w.size - 1) / 2;
-  const { top, left, bottom, right } = options.padding ?? { top: around, left: around, bottom: around, right: around };
+  const { top, left, bottom, right } = options.padding ?? {
+    top: around,
+    left: around,
+    bottom: around,
+    right: around,
+  };
   const [n, , hIn, wIn] = x.shape;
   expect(label, x, [n, w.cIn, hIn, wIn]);
   const h = Math.floor((hIn + top + bottom - w.size) / stride) + 1;
@@ -45,6 +56,7 @@ export function conv2d(tape: Tape, label: string, x: Tensor, w: ConvWeights, opt
   if (residual) expect(label, residual, shape);
   const out = tape.temp(label, shape, x.dtype);
   const [ciBlocks, coBlocks] = [blocks(w.cIn), blocks(w.cOut)];
+  const [pairs, tiles] = [Math.ceil(coBlocks / 2), Math.ceil((h * width) / 8)];
   tape.record({
     label,
     shader: { name: 'conv2d', code },
@@ -63,9 +75,13 @@ export function conv2d(tape: Tape, label: string, x: Tensor, w: ConvWeights, opt
       TOP: top,
       LEFT: left,
       SCALE: scale,
+      PIXELS_IN: hIn * wIn,
+      PIXELS: h * width,
+      TILES: tiles,
+      PAIRS: pairs,
     },
     bindings: [out, x, w.weight, w.bias, timeBias, residual],
-    threads: n * Math.ceil(coBlocks / 2) * Math.ceil((h * width) / 8),
+    threads: n * pairs * tiles,
     workgroupSize: WORKGROUP,
     flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
   });

@@ -1,7 +1,7 @@
 import activation from '../../shaders/lib/activation.wgsl?raw';
 import code from '../../shaders/group_norm.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
-import type { Tensor } from '../tensor.ts';
+import { blocks, type Tensor } from '../tensor.ts';
 import { WORKGROUP } from './launch.ts';
 
 /** gamma and beta: C scalars each, padded with zeros to whole blocks. */
@@ -18,11 +18,19 @@ export interface NormOptions {
 }
 
 /** Group normalisation, with SiLU behind it where asked for. (N, C, H, W) -> the same. shaders/group_norm.wgsl */
-export function groupNorm(tape: Tape, label: string, x: Tensor, w: NormWeights, options: NormOptions): Tensor {
+export function groupNorm(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: NormWeights,
+  options: NormOptions,
+): Tensor {
   const { groups, eps, silu = false } = options;
   const [n, c, h, width] = x.shape;
   if (c !== w.channels || c % groups !== 0)
-    throw new Error(`${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`);
+    throw new Error(
+      `${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`,
+    );
   const out = tape.temp(label, x.shape, x.dtype);
   const aligned = (c / groups) % 4 === 0;
   tape.record({
@@ -30,7 +38,16 @@ export function groupNorm(tape: Tape, label: string, x: Tensor, w: NormWeights, 
     shader: { name: 'group_norm', code: activation + code },
     dtype: x.dtype,
     defines: { ALIGNED: aligned, SCALAR: !aligned, SILU: silu },
-    constants: { N: n, C: c, GROUPS: groups, PIXELS: h * width, EPS: eps },
+    constants: {
+      N: n,
+      C: c,
+      GROUPS: groups,
+      PIXELS: h * width,
+      EPS: eps,
+      C_BLOCKS: blocks(c),
+      CHANNELS: c / groups,
+      ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
+    },
     bindings: [out, x, w.gamma, w.beta],
     threads: n * groups * WORKGROUP,
     workgroupSize: WORKGROUP,

@@ -13,7 +13,13 @@ export interface LinearWeights {
 }
 
 /** out = weight * f(x) + bias, f = SiLU with `silu`, else identity. x (N, cIn, 1, 1) -> (N, cOut, 1, 1). shaders/linear.wgsl */
-export function linear(tape: Tape, label: string, x: Tensor, w: LinearWeights, { silu = false } = {}): Tensor {
+export function linear(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: LinearWeights,
+  { silu = false } = {},
+): Tensor {
   const [n] = x.shape;
   expect(label, x, [n, w.cIn, 1, 1]);
   const out = tape.temp(label, [n, w.cOut, 1, 1], x.dtype);

@@ -7,7 +7,12 @@ import { f32ToF16 } from '../weights/half.ts';
  * A convolution's or linear layer's weight [cOut][cIn][size][size] as 4x4 matrices in column order:
  * [cOut / 4][ky][kx][cIn / 4][input lane][output lane]. Lanes past the channels are zero.
  */
-export function packMatrix(w: Float32Array, cOut: number, cIn: number, size: number): Float32Array<ArrayBuffer> {
+export function packMatrix(
+  w: Float32Array,
+  cOut: number,
+  cIn: number,
+  size: number,
+): Float32Array<ArrayBuffer> {
   const [oBlocks, iBlocks, taps] = [blocks(cOut), blocks(cIn), size * size];
   const out = new Float32Array(oBlocks * taps * iBlocks * 16);
   for (let o = 0; o < cOut; o++)
@@ -28,6 +33,9 @@ export function padBlocks(data: Float32Array, rows: number, length: number): Flo
 }
 
 /** The bytes of numbers in a storage type. */
-export function toDType(data: Float32Array<ArrayBuffer>, dtype: DType): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
+export function toDType(
+  data: Float32Array<ArrayBuffer>,
+  dtype: DType,
+): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
   return dtype === 'f32' ? data : Uint16Array.from(data, f32ToF16);
 }

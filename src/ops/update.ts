@@ -12,26 +12,38 @@ export interface UpdateStep {
   readonly x0_m: number;
   /** Half width of the clipping interval; null for none. */
   readonly clip: number | null;
-  readonly next_x: number;
-  readonly next_x0: number;
-  readonly next_m: number;
   readonly sigma: number;
   readonly guidance: number;
   /** Address of the step's noise. */
   readonly index: number;
+  /** Row 0 gives x, row k + 1 slot h_k: the factors of x, x0Hat, m, h_0 ... h_5. Rows left out change nothing. */
+  readonly mix: readonly (readonly number[] | undefined)[];
 }
 
 /** Bytes of the uniform buffer. */
-export const UPDATE_STEP_BYTES = 48;
+export const UPDATE_STEP_BYTES = 32 + 7 * 48;
 
 const MAX_F32 = 3.4028234663852886e38;
+
+/** The row that leaves x (row 0) or a slot as it is. */
+const keep = (row: number): number[] => [
+  Number(row === 0),
+  0,
+  0,
+  ...Array.from({ length: 6 }, (_, k) => Number(k === row - 1)),
+];
 
 /** The uniform's bytes. */
 export function packUpdateStep(s: UpdateStep): ArrayBuffer {
   const bytes = new ArrayBuffer(UPDATE_STEP_BYTES);
   const clip = s.clip ?? MAX_F32;
-  new Float32Array(bytes, 0, 8).set([s.x0_x, s.x0_m, clip, s.next_x, s.next_x0, s.next_m, s.sigma, s.guidance]);
-  new Uint32Array(bytes, 32, 1)[0] = s.index;
+  new Float32Array(bytes, 0, 5).set([s.x0_x, s.x0_m, clip, s.sigma, s.guidance]);
+  new Uint32Array(bytes, 20, 1)[0] = s.index;
+  for (let row = 0; row < 7; row++) {
+    const out = new Float32Array(bytes, 32 + row * 48, 12);
+    const [x = 0, x0Hat = 0, m = 0, ...h] = s.mix[row] ?? keep(row);
+    out.set([x, x0Hat, m, 0, ...h]);
+  }
   return bytes;
 }
 
@@ -48,11 +60,13 @@ export interface UpdateBindings {
   readonly fault: GPUBuffer;
   /** Where z comes from: the generator, or a tensor of the state's shape. */
   readonly z: NoiseSource | Tensor;
+  /** (slots * N, C, H, W): what the sampler remembers; null for one that remembers nothing. */
+  readonly history: Tensor | null;
 }
 
 /** One step of the sampler on the state, all tensors planar f32. shaders/update.wgsl */
 export function update(tape: Tape, label: string, b: UpdateBindings): void {
-  const { x, x0Hat, output, z } = b;
+  const { x, x0Hat, output, z, history } = b;
   const [n, c, h, w] = x.shape;
   const guided = output.shape[0] === 2 * n;
   const given = 'storage' in z;
@@ -60,13 +74,15 @@ export function update(tape: Tape, label: string, b: UpdateBindings): void {
   expect(label, x0Hat, x.shape, 'planar');
   expect(label, output, [guided ? 2 * n : n, c, h, w], 'planar');
   if (given) expect(label, z, x.shape, 'planar');
+  const slots = history ? history.shape[0] / n : 0;
+  if (history) expect(label, history, [slots * n, c, h, w], 'planar');
   tape.record({
     label,
     shader: { name: 'update', code: (given ? '' : philox + normal) + code },
     dtype: 'f32',
-    defines: { GUIDED: guided, GIVEN: given },
-    constants: { N: n, ELEMENTS: c * h * w },
-    bindings: [x, x0Hat, output, b.step, b.fault, ...(given ? [z] : [z.seeds, z.normalTable])],
+    defines: { GUIDED: guided, GIVEN: given, HISTORY: history !== null },
+    constants: { N: n, ELEMENTS: c * h * w, BLOCKS: Math.ceil((c * h * w) / 4), SLOTS: slots },
+    bindings: [x, x0Hat, output, b.step, b.fault, ...(given ? [z, null] : [z.seeds, z.normalTable]), history],
     threads: n * Math.ceil((c * h * w) / 4),
     workgroupSize: WORKGROUP,
   });

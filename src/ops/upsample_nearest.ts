@@ -11,7 +11,7 @@ export function upsampleNearest(tape: Tape, label: string, x: Tensor): Tensor {
     label,
     shader: { name: 'upsample_nearest', code },
     dtype: x.dtype,
-    constants: { PLANES: n * blocks(c), H_IN: h, W_IN: w },
+    constants: { PLANES: n * blocks(c), H_IN: h, W_IN: w, W_OUT: 2 * w, PIXELS: 4 * h * w },
     bindings: [out, x],
     threads: n * blocks(c) * 4 * h * w,
     workgroupSize: WORKGROUP,

@@ -45,7 +45,8 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
       'Use a pixel-space UNet2DModel with the options named in the README.',
     );
   };
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) return refuse('the config', 'is not an object');
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    return refuse('the config', 'is not an object');
   const given = new Map(Object.entries(json));
   const seen = new Set<string>();
   const show = (value: unknown): string => {
@@ -102,7 +103,8 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     return value.map((type) => {
       const name = typeof type === 'string' ? type.replace(/^UNetRes/, '') : type; // their name before 0.3
       return (
-        allowed.find((a) => a === name) ?? refuse(key, `has ${show(type)}, and only ${allowed.join(', ')} are supported`)
+        allowed.find((a) => a === name) ??
+        refuse(key, `has ${show(type)}, and only ${allowed.join(', ')} are supported`)
       );
     });
   };
@@ -140,7 +142,8 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     centerInputSample: flag('center_input_sample', false),
     freqShift: real('freq_shift', get('freq_shift', 0), 0, 1),
     flipSinToCos: flag('flip_sin_to_cos', true),
-    timeEmbeddingDim: timeDim === null ? blockOutChannels[0]! * 4 : whole('time_embedding_dim', timeDim, 1, 65536),
+    timeEmbeddingDim:
+      timeDim === null ? blockOutChannels[0]! * 4 : whole('time_embedding_dim', timeDim, 1, 65536),
     downBlockTypes,
     upBlockTypes,
     hasMidBlock,
@@ -151,7 +154,8 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     downsamplePadding: whole('downsample_padding', get('downsample_padding', 1), 0, 1) as 0 | 1,
     attentionHeadDim,
     normNumGroups,
-    attnNormNumGroups: attnGroups === null ? normNumGroups : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
+    attnNormNumGroups:
+      attnGroups === null ? normNumGroups : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
     normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
     numClassEmbeds: classes === null ? null : whole('num_class_embeds', classes, 1, MAX.classes),
   };
@@ -167,10 +171,13 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   const last = blockOutChannels[levels - 1]!;
   const attended = [
     ...downBlockTypes.flatMap((type, i) => (type === 'AttnDownBlock2D' ? [blockOutChannels[i]!] : [])),
-    ...upBlockTypes.flatMap((type, i) => (type === 'AttnUpBlock2D' ? [blockOutChannels[levels - 1 - i]!] : [])),
+    ...upBlockTypes.flatMap((type, i) =>
+      type === 'AttnUpBlock2D' ? [blockOutChannels[levels - 1 - i]!] : [],
+    ),
     ...(hasMidBlock && config.midAttention ? [last] : []),
   ];
-  for (const channels of attended) if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
+  for (const channels of attended)
+    if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
   if (hasMidBlock && config.midAttention) divides('attn_norm_num_groups', config.attnNormNumGroups, last);
   if (config.freqShift >= Math.floor(blockOutChannels[0]! / 2))
     refuse('freq_shift', `is ${config.freqShift}, and block_out_channels starts with ${blockOutChannels[0]}`);

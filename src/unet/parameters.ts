@@ -70,7 +70,11 @@ export const parameterCount = (config: UNetConfig): number =>
  * [C, C, 1, 1] count as [C, C].
  * @throws bad-weights, listing every missing, extra and misshaped tensor by name
  */
-export function checkParameters(config: UNetConfig, tensors: ReadonlyMap<string, WeightTensor>, source: string): void {
+export function checkParameters(
+  config: UNetConfig,
+  tensors: ReadonlyMap<string, WeightTensor>,
+  source: string,
+): void {
   const expected = expectedParameters(config);
   const faults: string[] = [];
   for (const [name, shape] of expected) {
@@ -82,7 +86,8 @@ export function checkParameters(config: UNetConfig, tensors: ReadonlyMap<string,
         faults.push(`${name} has shape ${showShape(tensor.shape)} and should have ${showShape(shape)}`);
     }
   }
-  for (const name of tensors.keys()) if (!expected.has(name)) faults.push(`${name.slice(0, 200)} is not expected`);
+  for (const name of tensors.keys())
+    if (!expected.has(name)) faults.push(`${name.slice(0, 200)} is not expected`);
   if (faults.length)
     throw new DiffusionError(
       'bad-weights',

@@ -65,7 +65,9 @@ export class UNetWeights {
         usage: 0x80, // STORAGE
         mappedAtCreation: true,
       });
-      new Uint8Array(buffer.getMappedRange()).set(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+      new Uint8Array(buffer.getMappedRange()).set(
+        new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      );
       buffer.unmap();
       this.#buffers.push(buffer);
       return buffer;

@@ -60,3 +60,35 @@ export function httpFiles(base: string | URL, { onProgress }: HttpOptions = {}):
     },
   };
 }
+
+/** What a manifest promises of a file. */
+export interface FilePromise {
+  readonly path: string;
+  readonly bytes: number;
+  /** SHA-256, 64 hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/**
+ * The same files, each checked against its promise; a file without one is "not there".
+ * @throws integrity-failed, on reading
+ */
+export function verifiedFiles(files: ModelFiles, promises: readonly FilePromise[]): ModelFiles {
+  return {
+    label: files.label,
+    async read(path, signal) {
+      const promise = promises.find((p) => p.path === path);
+      const bytes = promise ? await files.read(path, signal) : null;
+      if (!bytes) return null;
+      const digest = await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>);
+      const hex = [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join('');
+      if (hex !== promise!.sha256)
+        throw new DiffusionError(
+          'integrity-failed',
+          `The file ${path} of ${files.label} is not the one that its manifest promises (${bytes.length} bytes, expected ${promise!.bytes}).`,
+          'Reload the page; if it happens again, the server holds a wrong file.',
+        );
+      return bytes;
+    },
+  };
+}

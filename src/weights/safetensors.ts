@@ -217,7 +217,7 @@ export function toFloat32(tensor: WeightTensor): Float32Array<ArrayBuffer> {
     Float32Array.from({ length: bytes.length / size }, (_, i) => read(i * size));
   switch (dtype) {
     case 'F32':
-      return new Float32Array(bytes.slice().buffer);
+      return new Float32Array(new Uint8Array(bytes).buffer); // a copy: f32 wants alignment (a Buffer.slice would be none)
     case 'F16':
       return make(2, (at) => f16ToF32(view.getUint16(at, true)));
     case 'BF16':

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest';
+import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
+import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { expectClose, expectEqual, gaussian, integers, type Array4 } from '../helpers/array.ts';
+import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { conv2d as reference, type ConvReference } from '../reference/conv2d.ts';
+
+const gpu = useGpu();
+
+interface Case {
+  readonly x: Shape;
+  readonly cOut: number;
+  readonly size: 1 | 3;
+  readonly stride?: number;
+  readonly padding?: ConvReference['padding'];
+  readonly extras?: boolean;
+}
+
+const LOPSIDED = { top: 0, left: 0, bottom: 1, right: 1 };
+
+const CASES: Record<string, Case> = {
+  'one pixel, one channel': { x: [1, 1, 1, 1], cOut: 1, size: 3 },
+  '3x3, batch 2, odd sizes, odd channels': { x: [2, 5, 7, 11], cOut: 9, size: 3 },
+  '3x3, whole blocks, off the tile': { x: [1, 8, 5, 5], cOut: 12, size: 3 },
+  '1x1': { x: [2, 6, 3, 5], cOut: 7, size: 1 },
+  'stride 2, symmetric padding, odd size': { x: [2, 4, 9, 7], cOut: 4, size: 3, stride: 2 },
+  'stride 2, padding right and bottom': { x: [2, 3, 8, 6], cOut: 5, size: 3, stride: 2, padding: LOPSIDED },
+  'time bias, residual and scale': { x: [3, 7, 4, 3], cOut: 6, size: 3, extras: true },
+  'wider than high': { x: [1, 4, 1, 33], cOut: 4, size: 3 },
+};
+
+interface Extras {
+  readonly timeBias?: Array4;
+  readonly residual?: Array4;
+  readonly scale?: number;
+}
+
+function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
+  const x = fill(c.x, 1);
+  const weight = fill([c.cOut, c.x[1], c.size, c.size], 2);
+  const bias = fill([1, c.cOut, 1, 1], 3);
+  const options: ConvReference = { stride: c.stride ?? 1, ...(c.padding ? { padding: c.padding } : {}) };
+  const plain = reference(x, weight, bias.data, options);
+  const extras: Extras = c.extras
+    ? { timeBias: fill([c.x[0], c.cOut, 1, 1], 4), residual: fill(plain.shape, 5), scale: 0.5 }
+    : {};
+  return {
+    x,
+    weight,
+    bias,
+    options,
+    extras,
+    wanted: reference(x, weight, bias.data, { ...options, ...extras }),
+  };
+}
+
+describe.each(DTYPES)('conv2d in %s', (dtype) => {
+  const run = (t: ReturnType<typeof inputs>) =>
+    launch(gpu(), dtype, (b) => {
+      const [cOut, cIn, size] = t.weight.shape;
+      const extra: ConvOptions = {
+        scale: t.extras.scale ?? 1,
+        timeBias: t.extras.timeBias ? b.input('time', t.extras.timeBias) : null,
+        residual: t.extras.residual ? b.input('residual', t.extras.residual) : null,
+      };
+      const w = {
+        weight: b.weights('weight', packMatrix(Float32Array.from(t.weight.data), cOut, cIn, size)),
+        bias: b.weights('bias', padBlocks(Float32Array.from(t.bias.data), 1, cOut)),
+        cIn,
+        cOut,
+        size,
+      };
+      return {
+        out: conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra }),
+      };
+    });
+
+  it.each(Object.entries(CASES))('%s: integers come out exactly', async (_, c) => {
+    needs(gpu(), dtype);
+    const t = inputs(c, (shape, seed) => integers(shape, seed, 2));
+    expectEqual((await run(t)).out, t.wanted.data);
+  });
+
+  it.each(Object.entries(CASES))('%s: random numbers', async (_, c) => {
+    needs(gpu(), dtype);
+    const t = inputs(c, (shape, seed) => gaussian(shape, seed, dtype));
+    // f32: rounding of a sum of at most 81 products of size 1; f16: the result is rounded to 11 bits.
+    expectClose(
+      (await run(t)).out,
+      t.wanted.data,
+      dtype === 'f32' ? { atol: 1e-5, rtol: 1e-6 } : { atol: 1e-4, rtol: 1e-3 },
+    );
+  });
+});
+
+it('refuses tensors that do not fit, by name', async () => {
+  await expect(
+    launch(gpu(), 'f32', (b) => {
+      const w = { weight: b.weights('w', new Float32Array(16)), bias: b.weights('b', new Float32Array(4)) };
+      const x = b.input('the image', integers([1, 3, 4, 4], 1, 1));
+      return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
+    }),
+  ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is c4 \[1, 3, 4, 4\]/);
+});

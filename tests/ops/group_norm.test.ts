@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { groupNorm } from '../../src/ops/group_norm.ts';
+import { padBlocks } from '../../src/ops/packing.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
+import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { groupNorm as reference } from '../reference/group_norm.ts';
+
+const gpu = useGpu();
+const CASES: [Shape, number][] = [
+  [[1, 1, 1, 1], 1],
+  [[2, 8, 5, 3], 2], // groups of whole blocks
+  [[2, 9, 7, 5], 3], // groups of three channels
+  [[1, 20, 3, 3], 4], // groups of five
+  [[2, 12, 2, 2], 12], // one channel a group
+  [[1, 64, 16, 16], 8],
+];
+
+describe.each(DTYPES)('group_norm in %s', (dtype) => {
+  const run = (x: Array4, gamma: Array4, beta: Array4, groups: number, eps: number, silu: boolean) =>
+    launch(gpu(), dtype, (b) => {
+      const channels = x.shape[1];
+      const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, channels);
+      const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels };
+      return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, silu }) };
+    });
+  const tolerance = dtype === 'f32' ? { atol: 4e-6, rtol: 2e-6 } : { atol: 5e-4, rtol: 1e-3 };
+
+  it.each(CASES)('%j in %i groups', async (shape, groups) => {
+    needs(gpu(), dtype);
+    const x = gaussian(shape, 1, dtype);
+    const gamma = gaussian([1, shape[1], 1, 1], 2, dtype);
+    const beta = gaussian([1, shape[1], 1, 1], 3, dtype);
+    for (const silu of [false, true]) {
+      const { out } = await run(x, gamma, beta, groups, 1e-5, silu);
+      expectClose(out, reference(x, gamma.data, beta.data, { groups, eps: 1e-5, silu }).data, tolerance);
+    }
+  });
+
+  it('a group far from zero keeps its variance', async () => {
+    needs(gpu(), dtype);
+    const shape: Shape = [1, 8, 4, 4];
+    const x = make(shape, (i) => 1000 + (i % 5)); // E[x^2] - E[x]^2 in f32 would lose it
+    const one = make([1, 8, 1, 1], () => 1);
+    const zero = make([1, 8, 1, 1], () => 0);
+    const { out } = await run(x, one, zero, 2, 1e-5, false);
+    expectClose(out, reference(x, one.data, zero.data, { groups: 2, eps: 1e-5 }).data, {
+      atol: 1e-3,
+      rtol: 1e-3,
+    });
+  });
+
+  it('a constant group gives beta', async () => {
+    needs(gpu(), dtype);
+    const beta = make([1, 4, 1, 1], (i) => i);
+    const { out } = await run(
+      make([1, 4, 3, 3], () => 7),
+      make([1, 4, 1, 1], () => 5),
+      beta,
+      1,
+      1e-5,
+      false,
+    );
+    expect([...out]).toEqual(Array.from({ length: 36 }, (_, i) => Math.floor(i / 9)));
+  });
+});

@@ -1,0 +1,44 @@
+import { describe, it } from 'vitest';
+import { linear } from '../../src/ops/linear.ts';
+import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { expectClose, expectEqual, gaussian, integers, type Array4 } from '../helpers/array.ts';
+import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { linear as reference } from '../reference/linear.ts';
+
+const gpu = useGpu();
+const SIZES: [number, number, number][] = [
+  [1, 1, 1],
+  [2, 4, 8],
+  [3, 21, 13],
+  [5, 64, 65],
+];
+
+describe.each(DTYPES)('linear in %s', (dtype) => {
+  const run = (x: Array4, weight: Array4, bias: Array4, silu: boolean) =>
+    launch(gpu(), dtype, (b) => {
+      const [cOut, cIn] = weight.shape;
+      const w = {
+        weight: b.weights('weight', packMatrix(Float32Array.from(weight.data), cOut, cIn, 1)),
+        bias: b.weights('bias', padBlocks(Float32Array.from(bias.data), 1, cOut)),
+        cIn,
+        cOut,
+      };
+      return { out: linear(b.tape, 'linear', b.input('x', x), w, { silu }) };
+    });
+  const inputs = ([n, cIn, cOut]: [number, number, number], fill: (shape: Shape, seed: number) => Array4) =>
+    [fill([n, cIn, 1, 1], 1), fill([cOut, cIn, 1, 1], 2), fill([1, cOut, 1, 1], 3)] as const;
+
+  it.each(SIZES)('%i x %i -> %i: integers come out exactly', async (...size) => {
+    needs(gpu(), dtype);
+    const [x, w, bias] = inputs(size, (shape, seed) => integers(shape, seed, 3));
+    expectEqual((await run(x, w, bias, false)).out, reference(x, w, bias.data).data);
+  });
+
+  it.each(SIZES)('%i x %i -> %i with SiLU: random numbers', async (...size) => {
+    needs(gpu(), dtype);
+    const [x, w, bias] = inputs(size, (shape, seed) => gaussian(shape, seed, dtype));
+    const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 2e-6 } : { atol: 1e-4, rtol: 1e-3 };
+    expectClose((await run(x, w, bias, true)).out, reference(x, w, bias.data, true).data, tolerance);
+  });
+});

@@ -1,0 +1,82 @@
+/** concat, embedding, pack, unpack, upsample_nearest: they move numbers, so every result is exact. */
+
+import { describe, expect, it } from 'vitest';
+import { concat } from '../../src/ops/concat.ts';
+import { embedding } from '../../src/ops/embedding.ts';
+import { pack, unpack } from '../../src/ops/pack.ts';
+import { padBlocks } from '../../src/ops/packing.ts';
+import { upsampleNearest } from '../../src/ops/upsample_nearest.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { expectEqual, integers } from '../helpers/array.ts';
+import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { concat as concatReference } from '../reference/concat.ts';
+import { embedding as embeddingReference } from '../reference/embedding.ts';
+import { pack as packReference } from '../reference/pack.ts';
+import { upsampleNearest as upsampleReference } from '../reference/upsample_nearest.ts';
+
+const gpu = useGpu();
+
+describe.each(DTYPES)('in %s', (dtype) => {
+  it.each([
+    [1, 1, 1, 1, 1],
+    [2, 4, 8, 3, 5], // whole blocks
+    [2, 5, 3, 3, 2], // the second begins in the middle of a block
+    [1, 3, 9, 1, 7],
+  ])('concat: batch %i, %i and %i channels, %i x %i', async (n, ca, cb, h, w) => {
+    needs(gpu(), dtype);
+    const [a, b] = [integers([n, ca, h, w], 1, 9), integers([n, cb, h, w], 2, 9)];
+    const { out } = await launch(gpu(), dtype, (bench) => ({
+      out: concat(bench.tape, 'concat', bench.input('a', a), bench.input('b', b)),
+    }));
+    expectEqual(out, concatReference(a, b).data);
+  });
+
+  it.each([1, 4, 10])('embedding of %i channels', async (c) => {
+    needs(gpu(), dtype);
+    const [x, table, labels] = [integers([3, c, 1, 1], 1, 9), integers([7, c, 1, 1], 2, 9), [6, 0, 3]];
+    const { out } = await launch(gpu(), dtype, (b) => ({
+      out: embedding(
+        b.tape,
+        'class',
+        b.input('x', x),
+        b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)),
+        b.words('labels', Uint32Array.from(labels)),
+      ),
+    }));
+    expectEqual(out, embeddingReference(x, table, labels).data);
+  });
+
+  it.each<[Shape, number]>([
+    [[1, 1, 1, 1], 1],
+    [[2, 3, 5, 7], 2],
+    [[3, 8, 2, 2], 1],
+  ])('pack %j, %i times, and unpack', async (shape, repeat) => {
+    needs(gpu(), dtype);
+    const x = integers(shape, 1, 9);
+    const { packed, back } = await launch(gpu(), dtype, (b) => {
+      const packed = pack(b.tape, 'pack', b.input('x', x, 'planar'), { dtype, repeat, scale: 2, offset: -1 });
+      return { packed, back: unpack(b.tape, 'unpack', packed, b.tape.pinned('back', packed.shape, 'f32')) };
+    });
+    const wanted = packReference(x, { repeat, scale: 2, offset: -1 }).data;
+    expectEqual(packed, wanted, 'packed');
+    expectEqual(back, wanted, 'unpacked');
+  });
+
+  it.each<[Shape]>([[[1, 1, 1, 1]], [[2, 5, 3, 7]], [[1, 8, 4, 4]]])('upsample_nearest %j', async (shape) => {
+    needs(gpu(), dtype);
+    const x = integers(shape, 1, 9);
+    const { out } = await launch(gpu(), dtype, (b) => ({
+      out: upsampleNearest(b.tape, 'up', b.input('x', x)),
+    }));
+    expectEqual(out, upsampleReference(x).data);
+  });
+});
+
+it('launches refuse two tensors that do not fit', async () => {
+  const [a, b] = [integers([1, 4, 2, 2], 1, 1), integers([1, 4, 2, 3], 2, 1)];
+  await expect(
+    launch(gpu(), 'f32', (bench) => ({
+      out: concat(bench.tape, 'concat', bench.input('a', a), bench.input('b', b)),
+    })),
+  ).rejects.toThrow(/concat: b should be/);
+});

@@ -1,0 +1,23 @@
+import { make, type Array4 } from '../helpers/array.ts';
+import { siluOf } from './silu.ts';
+
+export function groupNorm(
+  x: Array4,
+  gamma: ArrayLike<number>,
+  beta: ArrayLike<number>,
+  o: { groups: number; eps: number; silu?: boolean },
+): Array4 {
+  const [n, c, h, w] = x.shape;
+  const size = (c / o.groups) * h * w;
+  const moments = Array.from({ length: n * o.groups }, (_, k) => {
+    const part = x.data.subarray(k * size, (k + 1) * size);
+    const mean = part.reduce((a, b) => a + b, 0) / size;
+    return [mean, part.reduce((a, b) => a + (b - mean) ** 2, 0) / size] as const;
+  });
+  return make(x.shape, (index) => {
+    const channel = Math.floor(index / (h * w)) % c;
+    const [mean, variance] = moments[Math.floor(index / size)]!;
+    const y = ((x.data[index]! - mean) / Math.sqrt(variance + o.eps)) * gamma[channel]! + beta[channel]!;
+    return o.silu ? siluOf(y) : y;
+  });
+}

@@ -1,0 +1,1 @@
+export const siluOf = (x: number): number => x / (1 + Math.exp(-x));
