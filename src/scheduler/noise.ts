@@ -65,7 +65,12 @@ export function keyOf(seed: number): [number, number] {
 }
 
 /** `count` standard normal numbers of one image: elements 0 .. count - 1 of (seed, stream, step). */
-export function normals(seed: number, stream: number, step: number, count: number): Float32Array<ArrayBuffer> {
+export function normals(
+  seed: number,
+  stream: number,
+  step: number,
+  count: number,
+): Float32Array<ArrayBuffer> {
   const key = keyOf(seed);
   const out = new Float32Array(count);
   for (let block = 0; block * 4 < count; block++) {

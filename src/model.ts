@@ -1,0 +1,316 @@
+/** A network on a GPU, ready to run: from a folder of files to recorded dispatches. */
+
+import { DiffusionError } from './errors.ts';
+import type { Gpu } from './gpu/device.ts';
+import { Tape, type Recording } from './gpu/tape.ts';
+import { readTensor } from './gpu/transfer.ts';
+import { noise, type NoiseSource } from './ops/noise.ts';
+import { pack, unpack } from './ops/pack.ts';
+import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
+import { normalTable } from './scheduler/normal_table.ts';
+import type { DType, Shape, Tensor } from './tensor.ts';
+import { checkSize, parseUNetConfig, type UNetConfig } from './unet/config.ts';
+import { parameterCount } from './unet/parameters.ts';
+import { recordUNet } from './unet/unet.ts';
+import { UNetWeights } from './unet/weights.ts';
+import type { ModelFiles } from './weights/files.ts';
+import { loadFolder } from './weights/load.ts';
+
+export interface LoadOptions {
+  /** Storage of weights and activations; sums are in f32 always. f32 unless given. */
+  readonly dtype?: DType;
+  readonly signal?: AbortSignal;
+}
+
+/** What a recording of one step is made for. */
+export interface StepShape {
+  readonly count: number;
+  readonly height: number;
+  readonly width: number;
+  /** The network sees every image with its class and without. */
+  readonly guided: boolean;
+  /** The noise of the steps is given, not generated. */
+  readonly givenNoise: boolean;
+  /** States that the sampler remembers, 0 to 6. */
+  readonly slots: number;
+}
+
+/** A recorded step, and the buffers that steer it. */
+export interface StepPlan {
+  readonly shape: StepShape;
+  /** x_t -> x_{t-1}: network and update. */
+  readonly step: Recording;
+  /** Fills `x` with x_T. */
+  readonly start: Recording;
+  /** The state, planar (count, C, H, W). */
+  readonly x: Tensor;
+  readonly x0Hat: Tensor;
+  /** (passes * count, 1, 1, 1): the timestep of every image that the network sees. */
+  readonly timestep: Tensor;
+  /** One class an image that the network sees; null for an unconditional model. */
+  readonly labels: GPUBuffer | null;
+  readonly seeds: GPUBuffer;
+  readonly uniforms: GPUBuffer;
+  readonly fault: GPUBuffer;
+  readonly z: Tensor | null;
+  /** Of all images that the network sees in one step. */
+  readonly flops: number;
+  /** Bytes of GPU memory besides the weights. */
+  readonly bytes: number;
+  busy: boolean;
+  destroy(): void;
+}
+
+const STORAGE = 0x80;
+const UNIFORM = 0x40;
+const COPY_SRC = 0x04;
+const COPY_DST = 0x08;
+
+/** A model on a GPU: owns its weights and the plan of its last run. */
+export class Model {
+  readonly gpu: Gpu;
+  readonly label: string;
+  readonly config: UNetConfig;
+  readonly schedulerConfig: SchedulerConfig;
+  /** Names of the classes; empty when the model has none. */
+  readonly labels: readonly string[];
+  readonly #weights: UNetWeights;
+  #plan: StepPlan | null = null;
+
+  private constructor(
+    gpu: Gpu,
+    label: string,
+    config: UNetConfig,
+    schedulerConfig: SchedulerConfig,
+    labels: readonly string[],
+    weights: UNetWeights,
+  ) {
+    this.gpu = gpu;
+    this.label = label;
+    this.config = config;
+    this.schedulerConfig = schedulerConfig;
+    this.labels = labels;
+    this.#weights = weights;
+  }
+
+  /**
+   * Reads a folder in diffusers layout and brings its weights to the GPU.
+   * @throws file-not-found, download-failed, unsupported-model, bad-weights, out-of-memory, aborted, bad-option
+   */
+  static async load(
+    gpu: Gpu,
+    files: ModelFiles,
+    { dtype = 'f32', signal }: LoadOptions = {},
+  ): Promise<Model> {
+    if (dtype !== 'f32' && dtype !== 'f16')
+      throw new DiffusionError('bad-option', `There is no dtype ${String(dtype)}.`, 'Choose f32 or f16.');
+    if (dtype === 'f16' && !gpu.f16)
+      throw new DiffusionError(
+        'bad-option',
+        `This adapter (${gpu.adapter}) does not compute in 16-bit floats.`,
+        'Choose f32.',
+      );
+    const folder = await loadFolder(files, signal);
+    const config = parseUNetConfig(folder.unetConfig, `config.json of ${files.label}`);
+    const scheduler = parseSchedulerConfig(folder.schedulerConfig, `scheduler_config.json of ${files.label}`);
+    const weights = await UNetWeights.upload(gpu, config, folder.tensors, dtype, files.label);
+    return new Model(gpu, files.label, config, scheduler, folder.labels, weights);
+  }
+
+  get parameters(): number {
+    return parameterCount(this.config);
+  }
+
+  /** Bytes of GPU memory that the weights take. */
+  get weightBytes(): number {
+    return this.#weights.bytes;
+  }
+
+  get dtype(): DType {
+    return this.#weights.dtype;
+  }
+
+  /** Runs the network alone. All arrays row-major; eps comes back (N, outChannels, H, W). @throws bad-input, ... */
+  async predict(inputs: {
+    readonly shape: Shape;
+    readonly sample: Float32Array<ArrayBuffer>;
+    readonly timestep: Float32Array<ArrayBuffer>;
+    readonly labels: readonly number[] | null;
+  }): Promise<{ shape: Shape; eps: Float32Array<ArrayBuffer> }> {
+    const { gpu, config } = this;
+    const { shape, sample, timestep } = inputs;
+    const [n, c, h, w] = shape;
+    if (c !== config.inChannels)
+      throw new DiffusionError(
+        'bad-input',
+        `The sample has ${c} channels, and ${this.label} takes ${config.inChannels}.`,
+        'Give a sample of the shape [N, C, H, W] that the model was trained with.',
+      );
+    if (timestep.length !== n)
+      throw new DiffusionError(
+        'bad-input',
+        `There are ${n} samples and ${timestep.length} timesteps.`,
+        'Give one timestep for each sample.',
+      );
+    checkSize(config, h, w, this.label);
+    const labels = this.#checkLabels(inputs.labels, n);
+    const tape = new Tape();
+    const x = tape.pinned('sample', shape, 'f32');
+    const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
+    const labelBuffer = labels && this.#buffer('class_labels', n * 4, STORAGE | COPY_DST);
+    const out = this.#network(tape, x, t, labelBuffer, 1);
+    const recording = await tape.build(gpu, 'eps');
+    try {
+      gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
+      gpu.device.queue.writeBuffer(t.storage.buffer!, 0, timestep);
+      if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels));
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      recording.replay(pass);
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      return { shape: out.shape, eps: await readTensor(gpu, out) };
+    } finally {
+      recording.destroy();
+      labelBuffer?.destroy();
+    }
+  }
+
+  /** A plan for steps of this shape, free to use until it is given back. @throws limits-too-small, out-of-memory */
+  async takePlan(shape: StepShape): Promise<StepPlan> {
+    const last = this.#plan;
+    if (last && !last.busy && JSON.stringify(last.shape) === JSON.stringify(shape)) {
+      last.busy = true;
+      return last;
+    }
+    if (last && !last.busy) {
+      last.destroy();
+      this.#plan = null;
+    }
+    const plan = await this.#makePlan(shape);
+    this.#plan ??= plan;
+    return plan;
+  }
+
+  givePlanBack(plan: StepPlan): void {
+    plan.busy = false;
+    if (plan !== this.#plan) plan.destroy();
+  }
+
+  destroy(): void {
+    this.#plan?.destroy();
+    this.#weights.destroy();
+  }
+
+  async #makePlan(shape: StepShape): Promise<StepPlan> {
+    const { gpu, config } = this;
+    const { count: n, height, width, guided, givenNoise, slots } = shape;
+    if (config.outChannels !== config.inChannels)
+      throw new DiffusionError(
+        'unsupported-model',
+        `${this.label} gives ${config.outChannels} channels for ${config.inChannels}: its variance is learned, which no scheduler here takes yet.`,
+        'Use a model with as many channels out as in.',
+      );
+    checkSize(config, height, width, this.label);
+    const passes = guided ? 2 : 1;
+    const state: Shape = [n, config.inChannels, height, width];
+    const tape = new Tape();
+    const x = tape.pinned('x', state, 'f32');
+    const x0Hat = tape.pinned('x0Hat', state, 'f32');
+    const timestep = tape.pinned('timestep', [passes * n, 1, 1, 1], 'f32');
+    const z = givenNoise ? tape.pinned('z', state, 'f32') : null;
+    const history = slots > 0 ? tape.pinned('history', [slots * n, state[1], height, width], 'f32') : null;
+    const buffers: GPUBuffer[] = [];
+    const make = (label: string, bytes: number, usage: number): GPUBuffer => {
+      const buffer = this.#buffer(label, bytes, usage);
+      buffers.push(buffer);
+      return buffer;
+    };
+    const labels = config.numClassEmbeds === null ? null : make('labels', passes * n * 4, STORAGE | COPY_DST);
+    const source: NoiseSource = {
+      seeds: make('seeds', n * 8, STORAGE | COPY_DST),
+      normalTable: make('normalTable', normalTable.byteLength, STORAGE | COPY_DST),
+    };
+    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
+    const uniforms = make('step', UPDATE_STEP_BYTES, UNIFORM | COPY_DST);
+    const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
+
+    const output = this.#network(tape, x, timestep, labels, passes);
+    update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? source, history });
+    let step: Recording;
+    let start: Recording;
+    try {
+      step = await tape.build(gpu, this.label);
+      const first = new Tape();
+      noise(first, 'x_T', x, source, 1);
+      start = await first.build(gpu, 'x_T');
+    } catch (error) {
+      buffers.forEach((buffer) => buffer.destroy());
+      throw error;
+    }
+    return {
+      shape,
+      step,
+      start,
+      x,
+      x0Hat,
+      timestep,
+      labels,
+      seeds: source.seeds,
+      uniforms,
+      fault,
+      z,
+      flops: tape.flops,
+      bytes: step.bytes + buffers.reduce((sum, b) => sum + b.size, 0),
+      busy: true,
+      destroy() {
+        step.destroy();
+        start.destroy();
+        buffers.forEach((buffer) => buffer.destroy());
+      },
+    };
+  }
+
+  /** Planar sample -> planar raw output, with the images repeated `passes` times. */
+  #network(tape: Tape, x: Tensor, timestep: Tensor, labels: GPUBuffer | null, passes: number): Tensor {
+    const { config } = this;
+    const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
+    const sample = pack(tape, 'sample', x, { dtype: this.dtype, repeat: passes, ...centred });
+    const out = recordUNet(tape, config, this.#weights, { sample, timestep, labels });
+    return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'));
+  }
+
+  #checkLabels(labels: readonly number[] | null, n: number): readonly number[] | null {
+    const classes = this.config.numClassEmbeds;
+    if (classes === null) {
+      if (labels)
+        throw new DiffusionError('bad-input', `${this.label} has no classes.`, 'Leave the class labels out.');
+      return null;
+    }
+    if (!labels)
+      throw new DiffusionError(
+        'bad-input',
+        `${this.label} is conditional on a class, and no class labels are given.`,
+        `Give one of 0 to ${classes - 1} for each sample; ${classes - 1} is the null class.`,
+      );
+    if (labels.length !== n)
+      throw new DiffusionError(
+        'bad-input',
+        `There are ${n} samples and ${labels.length} class labels.`,
+        'Give one label for each sample.',
+      );
+    const bad = labels.find((k) => !Number.isInteger(k) || k < 0 || k >= classes);
+    if (bad !== undefined)
+      throw new DiffusionError(
+        'bad-input',
+        `The class label ${bad} does not exist.`,
+        `${this.label} knows 0 to ${classes - 1}.`,
+      );
+    return labels;
+  }
+
+  #buffer(label: string, bytes: number, usage: number): GPUBuffer {
+    return this.gpu.device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage });
+  }
+}

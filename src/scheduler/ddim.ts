@@ -1,0 +1,69 @@
+/**
+ * DDIM (Song et al. 2021), from deterministic (eta = 0) to ancestral (eta = 1).
+ *
+ *     alphaBar, alphaBarPrev   at t and at the next entry of the list
+ *     sigma  = eta sqrt((1 - alphaBarPrev) / (1 - alphaBar)) sqrt(1 - alphaBar / alphaBarPrev)                eq. 16
+ *     x_prev = sqrt(alphaBarPrev) x0Hat + sqrt(1 - alphaBarPrev - sigma^2) epsHat + sigma z                   eq. 12
+ *
+ * epsHat is the network's own, also where x0Hat is clipped; with `epsFromClipped` it is derived again from the
+ * clipped x0Hat (guided-diffusion does so; `use_clipped_model_output` in diffusers).
+ *
+ * Deviation from diffusers 0.42, which steps to t - floor(T / n) whatever the list says: wrong for linspace and
+ * for trailing when n does not divide T. Here alphaBarPrev is the list's; `compat` follows diffusers.
+ */
+
+import { epsHatOf, x0HatOf, type PredictionType } from './prediction.ts';
+import type { Schedule } from './schedule.ts';
+import type { Step } from './step.ts';
+
+export interface DdimOptions {
+  readonly predictionType: PredictionType;
+  readonly clip: number | null;
+  /** 0 to 1. */
+  readonly eta: number;
+  readonly finalAlphaOne: boolean;
+  /** Of the whole run: T / steps, where `compat` steps by it. */
+  readonly stride: number;
+  readonly epsFromClipped?: boolean;
+  readonly compat?: boolean;
+}
+
+export function ddimSteps(
+  { alphaBar: table }: Schedule,
+  timesteps: readonly number[],
+  options: DdimOptions,
+): Step[] {
+  const {
+    predictionType,
+    clip,
+    eta,
+    finalAlphaOne,
+    epsFromClipped = false,
+    stride,
+    compat = false,
+  } = options;
+  return timesteps.map((t, index) => {
+    const last = index === timesteps.length - 1;
+    const tPrev = Math.max(compat ? t - stride : last ? -1 : timesteps[index + 1]!, -1);
+    const alphaBar = table[t]!;
+    const alphaBarPrev = tPrev >= 0 ? table[tPrev]! : finalAlphaOne ? 1 : table[0]!;
+    const noisy = compat || !last;
+    // The last step may stand still (alphaBarPrev = alphaBar = alphaBar[0]); 1 - ratio must not fall below 0.
+    const ratio = Math.min(alphaBar / alphaBarPrev, 1);
+    const sigma = noisy ? eta * Math.sqrt(((1 - alphaBarPrev) / (1 - alphaBar)) * (1 - ratio)) : 0;
+    const direction = Math.sqrt(Math.max(1 - alphaBarPrev - sigma ** 2, 0));
+    const eps = epsHatOf(predictionType, alphaBar);
+    const derived = direction / Math.sqrt(1 - alphaBar); // epsHat = (x_t - sqrt(alphaBar) x0Hat) / sqrt(1 - alphaBar)
+    return {
+      index,
+      t,
+      tPrev,
+      x0Hat: x0HatOf(predictionType, alphaBar),
+      clip,
+      next: epsFromClipped
+        ? { x: derived, x0Hat: Math.sqrt(alphaBarPrev) - derived * Math.sqrt(alphaBar), m: 0 }
+        : { x: direction * eps.x, x0Hat: Math.sqrt(alphaBarPrev), m: direction * eps.m },
+      sigma,
+    };
+  });
+}

@@ -1,0 +1,57 @@
+/**
+ * Ancestral sampling: DDPM (Ho et al. 2020, algorithm 2) on any falling list of timesteps.
+ *
+ *     alphaBar, alphaBarPrev   at t and at the next entry of the list (1 past the end)
+ *     alpha = alphaBar / alphaBarPrev,  beta = 1 - alpha       of the possibly longer step (never the table's beta_t)
+ *     mu    = sqrt(alphaBarPrev) beta / (1 - alphaBar) x0Hat + sqrt(alpha) (1 - alphaBarPrev) / (1 - alphaBar) x_t    eq. 7
+ *     sigma^2 = (1 - alphaBarPrev) / (1 - alphaBar) beta  (fixed_small, eq. 7)    or  beta  (fixed_large)
+ *     x_{t-1} = mu + sigma z,  z = 0 in the last step
+ *
+ * Deviation from diffusers 0.42, which adds noise while t > 0: lists that end above 0 (trailing, offset) then put
+ * noise on the final image (fixed_large, trailing, 10 steps: sigma = 0.32). Here the last step adds none; `compat`
+ * follows diffusers. The _log variances are the same numbers (diffusers' fixed_large_log is NaN: huggingface/diffusers
+ * issue 14569).
+ */
+
+import { x0HatOf, type PredictionType } from './prediction.ts';
+import type { VarianceType } from './config.ts';
+import type { Schedule } from './schedule.ts';
+import type { Step } from './step.ts';
+
+export interface DdpmOptions {
+  readonly predictionType: PredictionType;
+  readonly clip: number | null;
+  readonly variance: VarianceType;
+  readonly compat?: boolean;
+}
+
+export function ddpmSteps(
+  { alphaBar: table }: Schedule,
+  timesteps: readonly number[],
+  options: DdpmOptions,
+): Step[] {
+  const { predictionType, clip, variance, compat = false } = options;
+  return timesteps.map((t, index) => {
+    const last = index === timesteps.length - 1;
+    const tPrev = last ? -1 : timesteps[index + 1]!;
+    const alphaBar = table[t]!;
+    const alphaBarPrev = last ? 1 : table[tPrev]!;
+    const alpha = alphaBar / alphaBarPrev;
+    const beta = 1 - alpha;
+    const small = Math.max(((1 - alphaBarPrev) / (1 - alphaBar)) * beta, 1e-20);
+    const noisy = compat ? t > 0 : !last;
+    return {
+      index,
+      t,
+      tPrev,
+      x0Hat: x0HatOf(predictionType, alphaBar),
+      clip,
+      next: {
+        x: (Math.sqrt(alpha) * (1 - alphaBarPrev)) / (1 - alphaBar),
+        x0Hat: (Math.sqrt(alphaBarPrev) * beta) / (1 - alphaBar),
+        m: 0,
+      },
+      sigma: noisy ? Math.sqrt(variance.startsWith('fixed_small') ? small : beta) : 0,
+    };
+  });
+}

@@ -1,0 +1,274 @@
+/** From a model's scheduler config and the options of a run to the list of its steps. A new sampler is a row in SAMPLERS. */
+
+import { DiffusionError } from '../errors.ts';
+import {
+  SCHEDULERS,
+  VARIANCES,
+  type SchedulerConfig,
+  type SchedulerName,
+  type VarianceType,
+} from './config.ts';
+import { ddimSteps } from './ddim.ts';
+import { ddimInverseSteps } from './ddim_inverse.ts';
+import { ddpmSteps } from './ddpm.ts';
+import { dpmSolverMultistep, dpmSolverSinglestep } from './dpm_solver.ts';
+import { edmSteps } from './edm.ts';
+import { eulerSteps } from './euler.ts';
+import { heunSteps } from './heun.ts';
+import {
+  CLEAN,
+  levelAt,
+  levelOfSigma,
+  SIGMA_SPACINGS,
+  sigmaTable,
+  spaceSigmas,
+  type Level,
+  type SigmaSpacing,
+} from './levels.ts';
+import { odeSteps } from './ode.ts';
+import { pndmSteps } from './pndm.ts';
+import { PREDICTION_TYPES, type PredictionType } from './prediction.ts';
+import { makeSchedule, type Schedule } from './schedule.ts';
+import type { Step } from './step.ts';
+import {
+  respacedTimesteps,
+  roundHalfEven,
+  solverTimesteps,
+  SPACINGS,
+  timestepList,
+  type Spacing,
+} from './timesteps.ts';
+import { uniPCSteps } from './unipc.ts';
+
+/** What a sampler gets: everything that the options and the config say, checked. */
+interface Setting {
+  readonly schedule: Schedule;
+  readonly config: SchedulerConfig;
+  readonly run: RunOptions;
+  readonly steps: number;
+  readonly spacing: Spacing;
+  readonly predictionType: PredictionType;
+  readonly clip: number | null;
+  readonly compat: boolean;
+  readonly begin: number;
+}
+
+/** All timesteps of the run. */
+function wholeList({ schedule, config, run, steps, spacing, compat }: Setting): readonly number[] {
+  if (run.timesteps) return run.timesteps;
+  if (run.respacing !== undefined) return respacedTimesteps(schedule.T, run.respacing);
+  return timestepList({ T: schedule.T, n: steps, spacing, offset: config.offset, compat });
+}
+
+/** Those from where the run begins. */
+const timesteps = (s: Setting): readonly number[] => from(wholeList(s), s, 1);
+
+/** Cuts off what lies before the beginning; at least `least` entries stay. */
+function from<V>(list: readonly V[], { begin }: Setting, least: number): readonly V[] {
+  if (list.length - begin < least)
+    throw new DiffusionError(
+      'bad-option',
+      `The run begins at step ${begin} of ${list.length - least + 1}: nothing is left to do.`,
+      'Begin earlier, or take more steps.',
+    );
+  return list.slice(begin);
+}
+
+/** Levels for the solvers: `whole` as DPM-Solver and UniPC choose them, else as Euler and Heun do; clean at the end. */
+function levels(
+  s: Setting,
+  whole: boolean,
+  sigmas: SigmaSpacing | null = s.run.sigmas ?? s.config.sigmas,
+): readonly Level[] {
+  const table = sigmaTable(s.schedule);
+  const { steps: n, spacing, config } = s;
+  const list = solverTimesteps({ T: s.schedule.T, n, spacing, offset: config.offset }, whole);
+  if (!sigmas) return from([...list.map((t) => levelAt(table, t)), CLEAN], s, 2);
+  const spaced = list.map((t) => levelAt(table, t).sigma);
+  // diffusers gives its whole-step solvers whole timesteps, rounded for Karras' sigmas and cut off for the others.
+  const rounded =
+    sigmas === 'karras' && config.betas.kind !== 'squaredcos_cap_v2' ? roundHalfEven : Math.floor;
+  const round = whole && s.compat ? rounded : (t: number) => t;
+  const [min, max] = whole ? [table[0]!, table.at(-1)!] : [spaced.at(-1)!, spaced[0]!];
+  const spread = spaceSigmas(sigmas, n, min, max).map((sigma) => levelOfSigma(table, sigma, round));
+  return from([...spread, CLEAN], s, 2);
+}
+
+const SAMPLERS = {
+  ddpm: (s) => ddpmSteps(s.schedule, timesteps(s), { ...s, variance: s.run.variance ?? s.config.variance }),
+  ddim: (s) =>
+    ddimSteps(s.schedule, timesteps(s), {
+      ...s,
+      eta: s.run.eta ?? 0,
+      finalAlphaOne: s.config.finalAlphaOne ?? true,
+      stride: Math.floor(s.schedule.T / wholeList(s).length),
+      epsFromClipped: s.run.epsFromClipped ?? false,
+    }),
+  pndm: (s) => pndmSteps(s.schedule, timesteps(s), { ...s, finalAlphaOne: s.config.finalAlphaOne ?? false }),
+  euler: (s) => eulerSteps(levels(s, false), s),
+  'euler-ancestral': (s) => eulerSteps(levels(s, false), s, true),
+  heun: (s) => heunSteps(levels(s, false), s),
+  'dpmpp-2m': (s) => dpmSolverMultistep(levels(s, true), { ...s, order: 2 }),
+  'dpmpp-2s': (s) => dpmSolverSinglestep(levels(s, true), s),
+  'dpmpp-sde': (s) => dpmSolverMultistep(levels(s, true), { ...s, order: 2, sde: true }),
+  'dpmpp-3m': (s) => dpmSolverMultistep(levels(s, true), { ...s, order: 3 }),
+  unipc: (s) => uniPCSteps(levels(s, true), { ...s, order: 2, bh: 'bh2' }),
+  edm: (s) =>
+    edmSteps(levels(s, false, s.run.sigmas ?? s.config.sigmas ?? 'karras'), {
+      ...s,
+      churn: s.run.churn ?? 0,
+      table: sigmaTable(s.schedule),
+    }),
+  ode: (s) => odeSteps(levels(s, false), { ...s, table: sigmaTable(s.schedule) }),
+} satisfies Record<SchedulerName, (s: Setting) => Step[]>;
+
+export { SCHEDULERS, type SchedulerName };
+
+/** Options that are not given come from the model's config. */
+export interface RunOptions {
+  readonly scheduler?: SchedulerName;
+  /**
+   * Number of steps, 1 to T; 50 when not given. The network is evaluated once a step, but by heun and edm twice, by
+   * ode four times (each once in the last), and by pndm nine times more in all.
+   */
+  readonly steps?: number;
+  /** ddim only: 0 (deterministic) to 1 (as noisy as DDPM). */
+  readonly eta?: number;
+  readonly spacing?: Spacing;
+  /** Timesteps in place of steps and spacing, strictly falling, in [0, T - 1]; ddpm, ddim and pndm. */
+  readonly timesteps?: readonly number[];
+  /** A respacing string of guided-diffusion in place of steps and spacing: "250", "10,15,20", "ddim50"; likewise. */
+  readonly respacing?: string;
+  /** Noise levels spaced by sigma instead of by timestep; euler and all after it. */
+  readonly sigmas?: SigmaSpacing;
+  /** What the network predicts, where the config is wrong about it. */
+  readonly prediction?: PredictionType;
+  /** ddpm only. */
+  readonly variance?: VarianceType;
+  /** edm only: S_churn, 0 or more. */
+  readonly churn?: number;
+  /** ddim only: derive epsHat from the clipped x0Hat. */
+  readonly epsFromClipped?: boolean;
+  /**
+   * Where the run begins in its list of steps, 0 unless given: after so many steps the state that it starts from stands
+   * there. A run that continues another from a saved state has its steps' noise, and arrives at the same picture where
+   * the sampler remembers nothing.
+   */
+  readonly begin?: number;
+  /** ddim only: backwards, from a picture to its noise. */
+  readonly invert?: boolean;
+  /** 'diffusers': its f32 tables, and its formulas where ours deviate (see the head of each sampler's file). */
+  readonly compat?: 'diffusers';
+}
+
+/** Options that only some samplers take. */
+const ONLY: Partial<Record<keyof RunOptions, readonly SchedulerName[]>> = {
+  eta: ['ddim'],
+  epsFromClipped: ['ddim'],
+  invert: ['ddim'],
+  variance: ['ddpm'],
+  churn: ['edm'],
+  timesteps: ['ddpm', 'ddim', 'pndm'],
+  respacing: ['ddpm', 'ddim', 'pndm'],
+  sigmas: SCHEDULERS.filter((name) => !['ddpm', 'ddim', 'pndm'].includes(name)),
+};
+
+/** The steps of a run, noisiest first. @throws bad-option, naming the option */
+export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[] {
+  const { scheduler = config.scheduler, steps = 50, eta = 0, spacing = config.spacing, churn = 0 } = run;
+  const refuse = (what: string, action: string): never => {
+    throw new DiffusionError('bad-option', what, action);
+  };
+  const among = (name: string, value: unknown, allowed: readonly string[]): void => {
+    if (value !== undefined && !allowed.includes(value as string))
+      refuse(`There is no ${name} ${String(value)}.`, `Choose one of ${allowed.join(', ')}.`);
+  };
+  among('scheduler', scheduler, SCHEDULERS);
+  among('timestep spacing', spacing, SPACINGS);
+  among('spacing of sigmas', run.sigmas, SIGMA_SPACINGS);
+  among('prediction type', run.prediction, PREDICTION_TYPES);
+  among('variance', run.variance, VARIANCES);
+  among('compat mode', run.compat, ['diffusers']);
+  if (!(eta >= 0 && eta <= 1)) refuse(`eta is ${String(eta)}.`, 'Choose a number from 0 to 1.');
+  if (!(churn >= 0 && churn <= 1e6)) refuse(`The churn is ${String(churn)}.`, 'Choose a number from 0 up.');
+  for (const [option, names] of Object.entries(ONLY))
+    if (run[option as keyof RunOptions] && !names.includes(scheduler))
+      refuse(
+        `${option} is an option of ${names.join(', ')}, and the scheduler is ${scheduler}.`,
+        `Leave ${option} out, or choose ${names[0]}.`,
+      );
+  if ((run.timesteps || run.respacing !== undefined) && (run.steps ?? run.spacing) !== undefined)
+    refuse(
+      'Timesteps are given twice: as a list or respacing, and as steps or spacing.',
+      'Give one of them.',
+    );
+  const legal = (t: number, i: number, list: readonly number[]) =>
+    Number.isInteger(t) && t >= 0 && t < config.T && (i === 0 || t < list[i - 1]!);
+  if (run.timesteps && !(run.timesteps.length > 0 && run.timesteps.every(legal)))
+    refuse(
+      'The list of timesteps does not fall strictly.',
+      `Give whole numbers from ${config.T - 1} down to 0.`,
+    );
+  const compat = run.compat === 'diffusers';
+  const { begin = 0 } = run;
+  if (!Number.isInteger(begin) || begin < 0)
+    refuse(`begin is ${String(begin)}.`, 'Choose a whole number from 0 up.');
+  const setting: Setting = {
+    schedule: makeSchedule(config, { torch32: compat }),
+    config,
+    run,
+    steps,
+    spacing,
+    predictionType: run.prediction ?? config.predictionType,
+    // diffusers clips in DDPM and DDIM only; x0Hat is what the others step with, too, so we clip it in all.
+    clip: compat && scheduler !== 'ddpm' && scheduler !== 'ddim' ? null : config.clip,
+    compat,
+    begin,
+  };
+  if (run.invert) {
+    if (eta > 0 || begin > 0)
+      refuse('An inversion has no noise and no beginning.', 'Leave eta and begin out.');
+    return ddimInverseSteps(setting.schedule, timesteps(setting), {
+      ...setting,
+      finalAlphaOne: config.finalAlphaOne ?? true,
+    });
+  }
+  const sampler = SAMPLERS[scheduler];
+  const list = sampler(setting);
+  if (begin === 0) return list;
+  // Steps keep the index, and with it the noise, that they have in the whole run.
+  const skipped = sampler({ ...setting, begin: 0 }).length - list.length;
+  return list.map((step) => ({ ...step, index: step.index + skipped }));
+}
+
+/**
+ * Noise that belongs to the state which a run starts from: x = a x_0 + s eps (DDPM eq. 4).
+ * @param t a timestep, 0 to T - 1, possibly between two
+ */
+export function noiseLevel(config: SchedulerConfig, t: number): { readonly a: number; readonly s: number } {
+  if (!(t >= 0 && t <= config.T - 1))
+    throw new DiffusionError(
+      'bad-option',
+      `There is no timestep ${t}.`,
+      `Choose one from 0 to ${config.T - 1}.`,
+    );
+  return levelAt(sigmaTable(makeSchedule(config)), t);
+}
+
+/**
+ * Where image-to-image begins (SDEdit, Meng et al. 2022): the last `strength` of the steps are taken.
+ * @param strength above 0, up to 1: of n steps the last floor(n strength), as diffusers counts them
+ */
+export function beginFor(config: SchedulerConfig, run: RunOptions, strength: number): number {
+  const n =
+    run.timesteps?.length ??
+    (run.respacing === undefined ? (run.steps ?? 50) : respacedTimesteps(config.T, run.respacing).length);
+  const taken = Math.floor(n * strength);
+  if (!(strength > 0 && strength <= 1) || taken < 1)
+    throw new DiffusionError(
+      'bad-option',
+      `A strength of ${String(strength)} leaves none of ${n} steps to take.`,
+      'Choose a number above 0, up to 1, or take more steps.',
+    );
+  return n - taken;
+}

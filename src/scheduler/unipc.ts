@@ -1,0 +1,97 @@
+/**
+ * UniPC (Zhao et al. 2023): a predictor like DPM-Solver++, and a corrector that uses the same evaluation again.
+ *
+ * The network is evaluated at the predicted state of this level; that prediction first corrects the state (UniC), then
+ * leads on to the next level (UniP). Both are, with D_0 the prediction at the level that the step starts from, D_k those
+ * before, rho the solution of a small linear system (eq. 9), and B(h) = e^-h - 1 (bh2) or -h (bh1):
+ *
+ *     x' = (s'/s) x - a' (e^-h - 1) D_0 - a' B(h) sum_k rho_k (D_k - D_0) / r_k
+ *
+ * Slots: 0 the corrected state of the level before; 1, 2, 3 the predictions of the levels before.
+ */
+
+import type { Level } from './levels.ts';
+import { combine, slot, X, X0_HAT, x0HatAt, type SolverOptions } from './solver.ts';
+import type { Mix, Step } from './step.ts';
+
+export interface UniPCOptions extends SolverOptions {
+  readonly order: 1 | 2 | 3;
+  readonly bh: 'bh1' | 'bh2';
+}
+
+/** The weights rho for relative positions r (eq. 9 with B(h)). */
+function weights(r: readonly number[], h: number, bh: 'bh1' | 'bh2'): number[] {
+  const hh = -h;
+  const phi1 = Math.expm1(hh);
+  const B = bh === 'bh1' ? hh : phi1;
+  const b: number[] = [];
+  let [phi, factorial] = [phi1 / hh - 1, 1];
+  for (let i = 1; i <= r.length; i++) {
+    b.push((phi * factorial) / B);
+    factorial *= i + 1;
+    phi = phi / hh - 1 / factorial;
+  }
+  return solve(
+    r.map((_, i) => r.map((rk) => rk ** i)),
+    b,
+  );
+}
+
+/** Gaussian elimination with pivots; at most 3 x 3. */
+function solve(A: number[][], b: number[]): number[] {
+  const n = b.length;
+  const rows = A.map((row, i) => [...row, b[i]!]);
+  for (let k = 0; k < n; k++) {
+    const pivot = rows
+      .slice(k)
+      .reduce((best, row, i) => (Math.abs(row[k]!) > Math.abs(rows[best]![k]!) ? k + i : best), k);
+    [rows[k], rows[pivot]] = [rows[pivot]!, rows[k]!];
+    for (let i = 0; i < n; i++) {
+      if (i === k) continue;
+      const factor = rows[i]![k]! / rows[k]![k]!;
+      rows[i] = rows[i]!.map((value, j) => value - factor * rows[k]![j]!);
+    }
+  }
+  return rows.map((row, k) => row[n]! / row[k]!);
+}
+
+export function uniPCSteps(levels: readonly Level[], options: UniPCOptions): Step[] {
+  const n = levels.length - 1;
+  const { bh } = options;
+  const orders = levels.slice(0, -1).map((_, i) => Math.min(options.order, n - i, i + 1));
+
+  /** From level i to level i + 1; `past[k]` is the prediction at level i - k, `arrived` that at i + 1 (corrector). */
+  const advance = (i: number, x: Mix, past: readonly Mix[], order: number, arrived: Mix | null): Mix => {
+    const [from, to] = [levels[i]!, levels[i + 1]!];
+    const h = to.lambda - from.lambda;
+    const phi1 = Math.expm1(-h);
+    const B = bh === 'bh1' ? -h : phi1;
+    const r = Array.from({ length: order - 1 }, (_, k) => (levels[i - k - 1]!.lambda - from.lambda) / h);
+    const parts: [number, Mix][] = [
+      [to.s / from.s, x],
+      [-to.a * phi1, past[0]!],
+    ];
+    let rho: number[];
+    if (arrived) rho = order === 1 ? [0.5] : weights([...r, 1], h, bh);
+    else rho = order === 2 ? [0.5] : weights(r, h, bh);
+    r.forEach((rk, k) =>
+      parts.push([(-to.a * B * rho[k]!) / rk, combine([1, past[k + 1]!], [-1, past[0]!])]),
+    );
+    if (arrived) parts.push([-to.a * B * rho[order - 1]!, combine([1, arrived], [-1, past[0]!])]);
+    return combine(...parts);
+  };
+
+  return levels.slice(0, -1).map((from, index): Step => {
+    const before = [slot(1), slot(2), slot(3)];
+    const corrected = index === 0 ? X : advance(index - 1, slot(0), before, orders[index - 1]!, X0_HAT);
+    return {
+      index,
+      t: from.t,
+      tPrev: levels[index + 1]!.t,
+      ...x0HatAt(from, options),
+      next: advance(index, corrected, [X0_HAT, ...before], orders[index]!, null),
+      save: [corrected, X0_HAT, slot(1), slot(2)].slice(0, options.order + 1),
+      sigma: 0,
+    };
+  });
+}
