@@ -1,0 +1,323 @@
+/** The command line: `eps`, `sample`, `inspect`. Its contract (names, tensors, errors) is fixed; see the README. */
+
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { DiffusionError } from '../errors.ts';
+import { openGpu, type Gpu } from '../gpu/device.ts';
+import { readTensor } from '../gpu/transfer.ts';
+import { Model } from '../model.ts';
+import { sample, type SampleOptions } from '../sampler.ts';
+import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
+import type { DType, Shape } from '../tensor.ts';
+import { toIntegers, writeSafetensors } from '../weights/safetensors.ts';
+import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
+import { nodeGpu } from './node_gpu.ts';
+
+const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
+
+  eps      --input IN.safetensors --output OUT.safetensors [--dtype f32|f16]
+           IN: sample [N,C,H,W], timestep [N], optionally class_labels I64 [N]. OUT: eps, the network's raw output.
+  sample   --output OUT.safetensors [--png GRID.png] [--scheduler NAME] [--steps 50] [--eta 0] [--guidance 1]
+           [--labels 3,7 | --count N] [--seed 0] [--spacing leading|trailing|linspace] [--noise NOISE.safetensors]
+           [--trajectory] [--compat diffusers] [--dtype f32|f16] [--variance fixed_small|fixed_large]
+           [--prediction epsilon|sample|v_prediction] [--sigmas karras|exponential|beta] [--churn 0]
+           [--respacing 250|10,15,20|ddim50]
+           NAME: ${SCHEDULERS.join(' ')}
+           OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
+           NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
+           Starting from a picture: --init IMAGE.png [--strength 0.6]. Going on from a saved state, x_T of NOISE, after K
+           steps: --begin K. Guidance at some timesteps only: --guidance-interval 100,800.
+  invert   --init IMAGE.png --output OUT.safetensors [--steps 50] [--labels 7 | --count N] [--spacing ...] [--prediction ...]
+           The noise that ddim takes to the picture. OUT: x_T [N,C,H,W], to be given as --noise.
+  inspect  JSON: parameters, FLOPs and dispatches a step, bytes, adapter.
+`;
+
+type Values = Record<string, string | boolean | undefined>;
+
+const text = { type: 'string' } as const;
+const COMMANDS: Record<
+  string,
+  { options: ParseArgsConfig['options']; run: (values: Values) => Promise<void> }
+> = {
+  eps: { options: { model: text, input: text, output: text, dtype: text }, run: eps },
+  sample: {
+    options: {
+      model: text,
+      scheduler: text,
+      steps: text,
+      eta: text,
+      guidance: text,
+      labels: text,
+      count: text,
+      seed: text,
+      spacing: text,
+      variance: text,
+      prediction: text,
+      sigmas: text,
+      churn: text,
+      respacing: text,
+      begin: text,
+      init: text,
+      strength: text,
+      'guidance-interval': text,
+      noise: text,
+      output: text,
+      png: text,
+      trajectory: { type: 'boolean' },
+      compat: text,
+      dtype: text,
+    },
+    run: draw,
+  },
+  invert: {
+    options: {
+      model: text,
+      init: text,
+      steps: text,
+      labels: text,
+      count: text,
+      spacing: text,
+      prediction: text,
+      respacing: text,
+      output: text,
+      dtype: text,
+    },
+    run: invert,
+  },
+  inspect: { options: { model: text, dtype: text }, run: inspect },
+};
+
+/** @returns the exit code */
+export async function main(args: string[]): Promise<number> {
+  try {
+    const [name = '', ...rest] = args;
+    if (['', 'help', '--help', '-h'].includes(name)) {
+      process.stdout.write(USAGE);
+      return name === '' ? 1 : 0;
+    }
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (!command) throw usage(`There is no command ${name}.`);
+    let values: Values;
+    try {
+      ({ values } = parseArgs({ args: rest, options: { ...command.options }, strict: true }) as {
+        values: Values;
+      });
+    } catch (cause) {
+      throw usage(cause instanceof Error ? cause.message.replace(/([^.])$/, '$1.') : String(cause));
+    }
+    await command.run(values);
+    return 0;
+  } catch (error) {
+    // A fault of ours comes with its stack; what a user can mend comes in a sentence.
+    process.stderr.write(
+      error instanceof DiffusionError
+        ? `error ${error.code}: ${error.message.replace(/\s+/g, ' ')}\n`
+        : `error internal: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    return 1;
+  }
+}
+
+const usage = (what: string): DiffusionError =>
+  new DiffusionError('bad-option', what, 'Run `npm run --silent cli -- help` for the options.');
+
+function required(values: Values, name: string): string {
+  const value = values[name];
+  if (typeof value !== 'string' || value === '') throw usage(`--${name} is missing.`);
+  return value;
+}
+
+function number(values: Values, name: string): number | undefined {
+  const value = values[name];
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string' || value.trim() === '' || !Number.isFinite(Number(value)))
+    throw usage(`--${name} ${String(value)} is not a number.`);
+  return Number(value);
+}
+
+/** Leaves out what is not given. */
+function given<V extends object>(values: V): V {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as V;
+}
+
+async function withModel(values: Values, run: (model: Model, gpu: Gpu) => Promise<void>): Promise<void> {
+  const folder = required(values, 'model');
+  const gpu = await openGpu(await nodeGpu());
+  try {
+    const model = await Model.load(gpu, diskFiles(folder), given({ dtype: values['dtype'] as DType }));
+    await run(model, gpu);
+    model.destroy();
+  } finally {
+    gpu.destroy();
+  }
+}
+
+async function eps(values: Values): Promise<void> {
+  const [input, output] = [required(values, 'input'), required(values, 'output')];
+  const tensors = await readTensors(input);
+  const x = floats(tensors, 'sample', 4, input);
+  const t = floats(tensors, 'timestep', 1, input);
+  const labels = tensors.get('class_labels');
+  await withModel(values, async (model) => {
+    const result = await model.predict({
+      shape: x.shape as Shape,
+      sample: x.data,
+      timestep: t.data,
+      labels: labels ? toIntegers(labels) : null,
+    });
+    await write(output, writeSafetensors([{ name: 'eps', shape: result.shape, data: result.eps }]));
+  });
+}
+
+/** What `sample` and `invert` have in common; options that a command does not have are undefined. */
+function runOptions(values: Values): SampleOptions {
+  return given({
+    scheduler: values['scheduler'] as RunOptions['scheduler'],
+    steps: number(values, 'steps'),
+    eta: number(values, 'eta'),
+    guidance: number(values, 'guidance'),
+    labels: typeof values['labels'] === 'string' ? values['labels'].split(',').map(label) : undefined,
+    count: number(values, 'count'),
+    seed: number(values, 'seed'),
+    spacing: values['spacing'] as RunOptions['spacing'],
+    variance: values['variance'] as RunOptions['variance'],
+    prediction: values['prediction'] as RunOptions['prediction'],
+    sigmas: values['sigmas'] as RunOptions['sigmas'],
+    churn: number(values, 'churn'),
+    respacing: values['respacing'] as string | undefined,
+    compat: values['compat'] as RunOptions['compat'],
+    begin: number(values, 'begin'),
+    strength: number(values, 'strength'),
+    guidanceInterval: pair(values, 'guidance-interval'),
+  }) as SampleOptions;
+}
+
+async function draw(values: Values): Promise<void> {
+  const output = required(values, 'output');
+  const options = runOptions(values);
+  const noise = typeof values['noise'] === 'string' ? await readNoise(values['noise']) : {};
+  await withModel(values, async (model, gpu) => {
+    const init = await initial(values, model, options);
+    const begin = init ? beginFor(model.schedulerConfig, options, options.strength ?? 0.6) : options.begin;
+    const steps = makeSteps(model.schedulerConfig, given({ ...options, begin }) as SampleOptions);
+    if (noise.xT && !noise.z && !options.begin && steps.some((s) => s.sigma > 0))
+      throw new DiffusionError(
+        'bad-input',
+        'The sampler adds noise, and the noise file has no z.',
+        'Add z [steps,N,C,H,W], or sample with ddim and eta 0.',
+      );
+    const states: Float32Array[] = [];
+    let shape: Shape = [1, 1, 1, 1];
+    let last: Float32Array<ArrayBuffer> | null = null;
+    for await (const state of sample(model, { ...options, ...noise, ...(init ? { init } : {}) })) {
+      shape = state.xT.shape;
+      if (values['trajectory'] || state.index === state.steps) last = await readTensor(gpu, state.xT);
+      if (values['trajectory'] && last) states.push(last);
+    }
+    const clean = last!.map((x) => Math.min(Math.max(x, -1), 1));
+    const tensors = [{ name: 'x_0', shape, data: clean }] as {
+      name: string;
+      shape: readonly number[];
+      data: Float32Array;
+    }[];
+    if (values['trajectory']) {
+      const all = new Float32Array(states.length * clean.length);
+      states.forEach((state, i) => all.set(state, i * clean.length));
+      tensors.push({ name: 'x_t', shape: [states.length, ...shape], data: all });
+      tensors.push({ name: 'timesteps', shape: [steps.length], data: Float32Array.from(steps, (s) => s.t) });
+    }
+    await write(output, writeSafetensors(tensors));
+    if (typeof values['png'] === 'string') await write(values['png'], png(clean, shape));
+  });
+}
+
+/** The picture of --init, once for each image of the run. */
+async function initial(
+  values: Values,
+  model: Model,
+  options: SampleOptions,
+): Promise<Float32Array<ArrayBuffer> | null> {
+  if (typeof values['init'] !== 'string') return null;
+  const count = options.labels?.length ?? options.count ?? 1;
+  const [height, width] = model.config.sampleSize ?? [0, 0];
+  const one = await readPicture(values['init'], [1, model.config.inChannels, height, width]);
+  const all = new Float32Array(count * one.length);
+  for (let n = 0; n < count; n++) all.set(one, n * one.length);
+  return all;
+}
+
+async function invert(values: Values): Promise<void> {
+  const output = required(values, 'output');
+  required(values, 'init');
+  const options: SampleOptions = { ...runOptions(values), scheduler: 'ddim', invert: true };
+  await withModel(values, async (model, gpu) => {
+    const init = (await initial(values, model, options))!;
+    for await (const state of sample(model, { ...options, init }))
+      if (state.index === state.steps)
+        await write(
+          output,
+          writeSafetensors([{ name: 'x_T', shape: state.xT.shape, data: await readTensor(gpu, state.xT) }]),
+        );
+  });
+}
+
+function pair(values: Values, name: string): [number, number] | undefined {
+  const value = values[name];
+  if (value === undefined) return undefined;
+  const numbers = String(value).split(',').map(Number);
+  if (numbers.length !== 2 || !numbers.every(Number.isFinite))
+    throw usage(`--${name} ${String(value)} is not two numbers.`);
+  return numbers as [number, number];
+}
+
+function label(item: string): number {
+  if (!/^\s*\d+\s*$/.test(item))
+    throw usage(`--labels has ${JSON.stringify(item)}, which is not a whole number.`);
+  return Number(item);
+}
+
+async function readNoise(path: string): Promise<Pick<SampleOptions, 'xT' | 'z'>> {
+  const tensors = await readTensors(path);
+  const xT = floats(tensors, 'x_T', 4, path).data;
+  if (!tensors.has('z')) return { xT };
+  const { shape, data } = floats(tensors, 'z', 5, path);
+  const length = data.length / Math.max(shape[0]!, 1);
+  return { xT, z: Array.from({ length: shape[0]! }, (_, i) => data.slice(i * length, (i + 1) * length)) };
+}
+
+async function inspect(values: Values): Promise<void> {
+  await withModel(values, async (model, gpu) => {
+    const { config } = model;
+    const [height, width] = config.sampleSize ?? [32, 32];
+    const plan = await model.takePlan({
+      count: 1,
+      height,
+      width,
+      guided: false,
+      givenNoise: false,
+      slots: 0,
+    });
+    process.stdout.write(
+      `${JSON.stringify(
+        {
+          model: model.label,
+          parameters: model.parameters,
+          dtype: model.dtype,
+          input: [1, config.inChannels, height, width],
+          classes: config.numClassEmbeds,
+          labels: model.labels,
+          flopsPerStep: plan.flops,
+          dispatchesPerStep: plan.step.commands.length,
+          weightBytes: model.weightBytes,
+          workingBytes: plan.bytes,
+          bufferBytes: model.weightBytes + plan.bytes,
+          adapter: gpu.adapter,
+          software: gpu.isSoftware,
+          f16: gpu.f16,
+        },
+        null,
+        2,
+      )}\n`,
+    );
+    model.givePlanBack(plan);
+  });
+}

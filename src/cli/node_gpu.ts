@@ -1,0 +1,32 @@
+/** WebGPU in Node: Dawn, through the npm package `webgpu`, on whatever adapter the machine has. */
+
+import { existsSync } from 'node:fs';
+
+/** null where the package has no binary for this machine. (At top level: Vite's runner is closed later.) */
+const dawn = await import('webgpu').catch(() => null);
+
+/** Dawn's instance must outlive its devices, which do not hold it: keep it from the garbage collector. */
+let kept: GPU | undefined;
+
+/** Where Debian's and Chrome's packages keep SwiftShader, the adapter of last resort. */
+const SWIFTSHADER = [
+  '/usr/lib/chromium/vk_swiftshader_icd.json',
+  '/usr/lib64/chromium-browser/vk_swiftshader_icd.json',
+  '/opt/google/chrome/vk_swiftshader_icd.json',
+];
+
+/**
+ * Dawn's entry point. The Vulkan loader's own choice comes first (`VK_DRIVER_FILES` names a driver explicitly);
+ * where it finds nothing, SwiftShader. undefined when the package does not load here.
+ */
+export async function nodeGpu(): Promise<GPU | undefined> {
+  process.env['XDG_RUNTIME_DIR'] ??= '/tmp'; // Mesa warns without it
+  if (!dawn) return undefined;
+  Object.assign(globalThis, dawn.globals);
+  const gpu = (kept = dawn.create([]));
+  if (process.env['VK_DRIVER_FILES'] || (await gpu.requestAdapter())) return kept;
+  const driver = SWIFTSHADER.find(existsSync);
+  if (!driver) return kept;
+  process.env['VK_DRIVER_FILES'] = driver;
+  return (kept = dawn.create([]));
+}
