@@ -36,17 +36,17 @@ def mnist(split: str, folder: Path = MNIST) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def make_unet() -> UNet2DModel:
-    """1.11 M parameters, 0.49 GFLOP an image and step."""
+    """0.69 M parameters, 0.19 GFLOP an image and step."""
     return UNet2DModel(
         sample_size=32,
         in_channels=1,
         out_channels=1,
-        block_out_channels=(32, 64, 64),
+        block_out_channels=(16, 32, 64),
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         attention_head_dim=32,
-        norm_num_groups=8,
+        norm_num_groups=4,
         num_class_embeds=CLASSES + 1,
     )
 

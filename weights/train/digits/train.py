@@ -1,8 +1,9 @@
 """Trains `digits`: the class-conditional DDPM of MNIST with the label dropped 10 % of the time.
 
-    python weights/train/digits/train.py --images 900000
+    python weights/train/digits/train.py --images 440000
 
-Resumes from the last checkpoint in weights/train/runs/digits. The learning rate is constant and falls
+Resumes from the last checkpoint in weights/train/runs/digits; without one, `--start weights/digits` goes on
+from the exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls
 linearly to zero over the last quarter of `--images`, so a finished run is continued by a larger number.
 """
 
@@ -15,20 +16,23 @@ import time
 import torch
 from common import CLASSES, MNIST, NULL, RUN, T, make_schedule, make_unet, mnist
 from pathlib import Path
+from safetensors.torch import load_file
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument("--images", type=int, default=900_000, help="images to see in all")
-    ap.add_argument("--batch", type=int, default=128)
-    ap.add_argument("--lr", type=float, default=6e-4)
+    ap.add_argument("--images", type=int, default=440_000, help="images to see in all")
+    ap.add_argument("--batch", type=int, default=64)
+    ap.add_argument("--lr", type=float, default=1e-3)
     ap.add_argument("--decay-from", type=float, default=0.75, help="share of the run at constant rate")
-    ap.add_argument("--ema", type=float, default=0.9993)
+    ap.add_argument("--ema", type=float, default=0.999)
     ap.add_argument("--drop", type=float, default=0.1, help="share of labels replaced by the null class")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--mnist", type=Path, default=MNIST)
     ap.add_argument("--out", type=Path, default=RUN)
+    ap.add_argument("--start", type=Path, help="an exported folder to go on from when there is no checkpoint")
     ap.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    ap.add_argument("--bf16", action="store_true", help="autocast: only where the machine has bfloat16 arithmetic")
     args = ap.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,7 @@ def main() -> None:
     x, y = mnist("train", args.mnist)
     x, y = x.to(device), y.to(device)
     torch.manual_seed(args.seed)
-    net = make_unet().to(device)
+    net = make_unet().to(device, memory_format=torch.channels_last)
     ema = make_unet().to(device)
     ema.load_state_dict(net.state_dict())
     opt = torch.optim.AdamW(net.parameters(), args.lr, betas=(0.9, 0.99), weight_decay=1e-3)
@@ -52,11 +56,22 @@ def main() -> None:
         step, seconds = saved["step"], saved["seconds"]
         print(f"resumed at step {step}", flush=True)
 
+    elif args.start:
+        weights = load_file(args.start / "unet" / "diffusion_pytorch_model.safetensors")
+        net.load_state_dict({k: v.float() for k, v in weights.items()})
+        ema.load_state_dict(net.state_dict())
+        log = (args.start / "loss.jsonl").read_text()
+        (args.out / "log.jsonl").write_text(log)
+        row = json.loads(log.splitlines()[-1])
+        step, seconds = row["step"], row["seconds"]
+        print(f"started from {args.start} at step {step}", flush=True)
+
     def save() -> None:
         state = dict(net=net.state_dict(), ema=ema.state_dict(), opt=opt.state_dict(), step=step, seconds=seconds)
         torch.save(state, args.out / "next.pt")
         os.replace(args.out / "next.pt", last)
 
+    first = step if args.start else 0
     total = math.ceil(args.images / args.batch)
     losses: list[float] = []
     began = time.time()
@@ -71,11 +86,11 @@ def main() -> None:
         ab = alpha_bar[t].view(-1, 1, 1, 1)
         x_t = ab.sqrt() * x[at] + (1 - ab).sqrt() * noise  # q(x_t | x_0), DDPM eq. 4
 
-        warm = min(1.0, (step + 1) / 200)
+        warm = min(1.0, (step - first + 1) / 200)
         fall = min(1.0, (1 - step / total) / (1 - args.decay_from))
         for group in opt.param_groups:
             group["lr"] = args.lr * warm * fall
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=args.bf16):
             eps = net(x_t, t, class_labels=label).sample
         loss = (eps.float() - noise).pow(2).mean()  # L_simple, DDPM eq. 14
         opt.zero_grad(set_to_none=True)
