@@ -1,0 +1,47 @@
+import js from '@eslint/js';
+import ts from 'typescript-eslint';
+
+/** Who may import whom: a room imports from itself and from the rooms that it names here. */
+const ROOMS = {
+  errors: [],
+  tensor: [],
+  scheduler: ['errors'],
+  gpu: ['errors', 'tensor'],
+  weights: ['errors', 'tensor'],
+  ops: ['errors', 'tensor', 'gpu', 'weights'],
+  unet: ['errors', 'tensor', 'gpu', 'ops', 'weights'],
+  display: ['errors', 'tensor', 'gpu'],
+  model: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'scheduler'],
+  sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
+};
+const SHADER_ROOMS = ['ops', 'display'];
+
+/** Imports of src/<room>.ts and src/<room>/*.ts that lead anywhere but to an allowed room. */
+function direction(room, allowed) {
+  const names = `(?:${allowed.join('|') || '(?!)'})(?:/|\\.ts$)`;
+  const shaders = SHADER_ROOMS.includes(room) ? '|\\.\\./shaders/' : '';
+  const message = `${room} may import only ${[room, ...allowed].join(', ')} (see eslint.config.js).`;
+  const rule = (regex) => ['error', { patterns: [{ regex, message }] }];
+  return [
+    { files: [`src/${room}.ts`], rules: { 'no-restricted-imports': rule(`^\\.{1,2}/(?!${names})`) } },
+    {
+      files: [`src/${room}/*.ts`],
+      rules: { 'no-restricted-imports': rule(`^\\.\\./(?!${names}${shaders})`) },
+    },
+  ];
+}
+
+export default ts.config(
+  { ignores: ['dist', 'node_modules', 'tests/output', 'weights'] },
+  js.configs.recommended,
+  ts.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    rules: { '@typescript-eslint/consistent-type-imports': 'error' },
+  },
+  {
+    files: ['**/*.mjs'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+  },
+  ...Object.entries(ROOMS).flatMap(([room, allowed]) => direction(room, allowed)),
+);

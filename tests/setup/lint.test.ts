@@ -1,0 +1,23 @@
+/** The rule on who may import whom has teeth. */
+
+import { ESLint } from 'eslint';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+
+const cwd = fileURLToPath(new URL('../..', import.meta.url));
+
+it.each([
+  ['src/scheduler/x.ts', '../model.ts', false],
+  ['src/scheduler/x.ts', '../errors.ts', true],
+  ['src/gpu/x.ts', '../unet/unet.ts', false],
+  ['src/gpu/x.ts', '../../shaders/concat.wgsl?raw', false],
+  ['src/ops/x.ts', '../../shaders/concat.wgsl?raw', true],
+  ['src/unet/x.ts', '../ops/concat.ts', true],
+  ['src/model.ts', './sampler.ts', false],
+  ['src/sampler.ts', './model.ts', true],
+  ['src/weights/x.ts', './half.ts', true],
+  ['src/weights/x.ts', '../cli/files.ts', false],
+])('%s imports %s: %s', async (filePath, path, allowed) => {
+  const [result] = await new ESLint({ cwd }).lintText(`export * from '${path}';\n`, { filePath });
+  expect(result!.messages.filter((m) => m.ruleId === 'no-restricted-imports')).toHaveLength(allowed ? 0 : 1);
+});

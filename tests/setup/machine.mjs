@@ -1,0 +1,160 @@
+// Finds what the tests and benchmarks need of a machine, and installs what is missing: a WebGPU adapter for
+// Node (with 16-bit floats where possible), a Chromium, and a display for it. Nothing is changed outside the
+// system's package manager (Debian and Ubuntu) or Playwright's own browser folder (everywhere else).
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright';
+
+const say = (text) => console.log(`[setup] ${text}`);
+const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0;
+
+/** The adapter under `env`, as {name, f16}; null where Dawn finds none or its driver crashes. */
+function adapterUnder(env) {
+  const probe = fileURLToPath(new URL('./adapter.mjs', import.meta.url));
+  const { stdout } = spawnSync(process.execPath, [probe], {
+    env: { ...process.env, ...env },
+    encoding: 'utf8',
+  });
+  try {
+    return JSON.parse(stdout.trim().split('\n').at(-1));
+  } catch {
+    return null;
+  }
+}
+
+// --- Debian and Ubuntu ----------------------------------------------------------------------------------------
+
+const root = process.getuid?.() === 0;
+const apt = has('apt-get') && (root || spawnSync('sudo', ['-n', 'true']).status === 0);
+let listsAreFresh = false;
+
+function asRoot(command, args) {
+  const argv = root ? [command, ...args] : ['sudo', '-n', command, ...args];
+  say(argv.join(' '));
+  const run = spawnSync(argv[0], argv.slice(1), {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  });
+  return run.status === 0;
+}
+
+function install(packages, suite) {
+  if (!apt) return false;
+  if (!listsAreFresh) listsAreFresh = asRoot('apt-get', ['update', '-q']);
+  const from = suite ? ['-t', suite] : [];
+  return asRoot('apt-get', ['install', '-qy', '--no-install-recommends', ...from, ...packages]);
+}
+
+/** Adds Debian's own backports suite, from the mirror and with the key that the machine already uses. */
+function addBackports() {
+  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
+  const codename = /^VERSION_CODENAME=(\w+)/m.exec(release)?.[1];
+  if (!apt || !/^ID=debian$/m.test(release) || !codename) return null;
+  const suite = `${codename}-backports`;
+  const folder = '/etc/apt/sources.list.d';
+  for (const name of readdirSync(folder).filter((n) => n.endsWith('.sources'))) {
+    for (const stanza of readFileSync(`${folder}/${name}`, 'utf8').split(/\n\s*\n/)) {
+      const field = (key) => new RegExp(`^${key}:\\s*(.+)$`, 'm').exec(stanza)?.[1];
+      const suites = field('Suites')?.split(/\s+/) ?? [];
+      if (suites.includes(suite)) return suite;
+      if (!suites.includes(codename)) continue;
+      const source = ['Types: deb', `URIs: ${field('URIs')}`, `Suites: ${suite}`, 'Components: main'];
+      if (field('Signed-By')) source.push(`Signed-By: ${field('Signed-By')}`);
+      const made = `${process.env['TMPDIR'] ?? '/tmp'}/${suite}.sources`;
+      writeFileSync(made, source.join('\n') + '\n');
+      if (!asRoot('cp', [made, `${folder}/${suite}.sources`])) return null;
+      listsAreFresh = false;
+      return suite;
+    }
+  }
+  return null;
+}
+
+// --- what is needed -------------------------------------------------------------------------------------------
+
+const ICD_FOLDERS = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d', '/usr/local/share/vulkan/icd.d'];
+const SWIFTSHADER = ['/usr/lib/chromium', '/usr/lib64/chromium-browser', '/opt/google/chrome'];
+
+function lavapipe() {
+  for (const folder of ICD_FOLDERS.filter(existsSync)) {
+    const icd = readdirSync(folder).find((n) => /^lvp_icd.*\.json$/.test(n));
+    if (icd) return { VK_DRIVER_FILES: `${folder}/${icd}` };
+  }
+  return null;
+}
+
+/** The environment in which Node has the best adapter: the machine's own, else lavapipe, else SwiftShader. */
+function findAdapter() {
+  let weak = null;
+  const consider = (env) => {
+    const adapter = env && adapterUnder(env);
+    if (adapter?.f16) return { env, ...adapter };
+    if (adapter) weak ??= { env, ...adapter };
+    return null;
+  };
+  let best = consider({}) ?? consider(lavapipe());
+  if (!best && process.platform === 'linux') {
+    say(`no WebGPU adapter with 16-bit floats yet${weak ? ` (found: ${weak.name})` : ''}`);
+    const suite = addBackports();
+    if (suite ? install(['mesa-vulkan-drivers'], suite) : install(['mesa-vulkan-drivers']))
+      best = consider(lavapipe());
+  }
+  for (const folder of SWIFTSHADER) {
+    const VK_DRIVER_FILES = `${folder}/vk_swiftshader_icd.json`;
+    if (!best && existsSync(VK_DRIVER_FILES)) best = consider({ VK_DRIVER_FILES });
+  }
+  return best ?? weak;
+}
+
+function findChromium() {
+  const known = [
+    process.env['CHROMIUM'],
+    '/usr/bin/chromium',
+    '/usr/bin/google-chrome',
+    chromium.executablePath(),
+  ];
+  const found = () => known.find((path) => path && existsSync(path));
+  if (found()) return found();
+  if (existsSync('/etc/debian_version') && install(['chromium']) && found()) return found();
+  say('playwright install chromium');
+  spawnSync(
+    fileURLToPath(new URL('../../node_modules/.bin/playwright', import.meta.url)),
+    ['install', 'chromium'],
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  );
+  return found();
+}
+
+/**
+ * Prepares the machine.
+ *
+ * @returns {{env: Record<string, string>, wrapper: string[]}} the environment for child processes, and the
+ *   command that goes before theirs (`xvfb-run` where there is no display)
+ * @throws when a part can be neither found nor installed, with its name
+ */
+export function prepareMachine({ browser = true } = {}) {
+  const env = { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? '/tmp' };
+  const wrapper = [];
+  if (browser) {
+    const executable = findChromium();
+    if (!executable) throw new Error('No Chromium: install one, or name it in the variable CHROMIUM.');
+    env.CHROMIUM = executable;
+    say(`browser: ${executable}`);
+    if (process.platform === 'linux' && !process.env['DISPLAY']) {
+      if (!(has('xvfb-run') && has('xauth')) && !install(['xvfb', 'xauth']))
+        throw new Error('No display: start one and set DISPLAY, or install xvfb and xauth.');
+      wrapper.push('xvfb-run', '-a', '-s', '-screen 0 1600x1200x24');
+    }
+  }
+  const adapter = findAdapter();
+  if (!adapter)
+    throw new Error('No WebGPU adapter for Node: install a Vulkan driver (Mesa 23 or later has lavapipe).');
+  Object.assign(env, adapter.env);
+  say(
+    `adapter: ${adapter.name}${adapter.f16 ? ', with 16-bit floats' : ', WITHOUT 16-bit floats: those tests cannot run'}`,
+  );
+  return { env, wrapper };
+}
