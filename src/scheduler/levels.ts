@@ -28,7 +28,7 @@ function levelOf(t: number, sigma: number): Level {
 
 /** sigma of every timestep of the training, rising. */
 export const sigmaTable = ({ alphaBar }: Schedule): Float64Array =>
-  alphaBar.map((ab) => Math.sqrt((1 - ab) / Math.max(ab, 2 ** -24))); // 2^-24 for zero terminal SNR, as diffusers
+  alphaBar.map((ab) => Math.sqrt((1 - ab) / (ab || 2 ** -24))); // 2^-24 in place of zero, as diffusers
 
 /** The level at t, sigma interpolated linearly between the timesteps of the training. */
 export function levelAt(table: Float64Array, t: number): Level {
