@@ -4,10 +4,14 @@
 //   x0Hat  = clamp(x0_x * x + x0_m * m, -clip, clip)
 //   (x, h_0, h_1, ...) <- MIX (x, x0Hat, m, h_0, h_1, ...),   x += sigma * z
 //
+// With MEASURED, m is multiplied by the image's rescale factor, and with dynamic thresholding x0Hat is clamped to the
+// image's threshold s and divided by it (shaders/measure.wgsl). Where the variance is learned, sigma is multiplied by
+// exp(1/2 (log_variance.x + (v + 1) / 2 (log_variance.y - log_variance.x))), v the network's second half.
+//
 // MIX has a row for each result, of two vec4: the factors of (x, x0Hat, m, -) and of (h_0, h_1, h_2, h_3), and a third
 // for (h_4, h_5, -, -). A factor of zero leaves its number out, also one that is not finite.
 // z comes from the generator, stream 1, step `index` (src/scheduler/noise.ts), or with GIVEN from a buffer.
-// All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output (N, ELEMENTS), or with GUIDED (2 N, ELEMENTS), class first.
+// All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output as in shaders/lib/step.wgsl.
 // `fault` becomes 1 when a number that is not finite enters the state: seen in its bits, since WGSL may assume
 // that there are none.
 //
@@ -15,29 +19,12 @@
 
 override WORKGROUP: u32;
 
-struct Layer {
-  N: u32,
-  ELEMENTS: u32, // of one image
-  BLOCKS: u32,
-  SLOTS: u32,
-}
-@group(0) @binding(9) var<uniform> layer: Layer;
-
-struct Step {
-  x0_x: f32,
-  x0_m: f32,
-  clip: f32, // largest f32 when x0Hat is not clipped
-  sigma: f32,
-  guidance: f32,
-  index: u32,
-  mix: array<vec4f, 21>,
-}
-
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> x0Hat: array<f32>;
-@group(0) @binding(2) var<storage, read> output: array<f32>;
-@group(0) @binding(3) var<uniform> step: Step;
 @group(0) @binding(4) var<storage, read_write> fault: atomic<u32>;
+#if MEASURED
+@group(0) @binding(8) var<storage, read> measures: array<vec2f>; // of each image: rescale factor, threshold
+#endif
 #if HISTORY
 @group(0) @binding(7) var<storage, read_write> h: array<f32>;
 #endif
@@ -75,13 +62,21 @@ fn main(
     let element = block * 4u + l;
     if (element < layer.ELEMENTS) {
       let at = n * layer.ELEMENTS + element;
-#if GUIDED
-      let m_null = output[layer.N * layer.ELEMENTS + at];
-      let m = m_null + step.guidance * (output[at] - m_null);
-#else
-      let m = output[at];
+      var m = guided(n, element);
+#if MEASURED
+      m *= measures[n].x;
 #endif
-      let x0 = clamp(step.x0_x * x[at] + step.x0_m * m, -step.clip, step.clip);
+      var x0 = step.x0_x * x[at] + step.x0_m * m;
+#if MEASURED
+      if (step.quantile > 0.0) {
+        let s = clamp(measures[n].y, 1.0, step.clip);
+        x0 = clamp(x0, -s, s) / s;
+      } else {
+        x0 = clamp(x0, -step.clip, step.clip);
+      }
+#else
+      x0 = clamp(x0, -step.clip, step.clip);
+#endif
       let own = vec3f(x[at], x0, m);
 #if HISTORY
       var old: array<f32, 6>;
@@ -103,10 +98,15 @@ fn main(
       }
 #endif
       if (step.sigma > 0.0) {
+        var sigma = step.sigma;
+        if (layer.OUT > layer.ELEMENTS) {
+          let v = with_class(n, layer.ELEMENTS + element);
+          sigma *= exp(0.5 * mix(step.log_variance.x, step.log_variance.y, 0.5 * (v + 1.0)));
+        }
 #if GIVEN
-        next += step.sigma * z[at];
+        next += sigma * z[at];
 #else
-        next += step.sigma * normal_from_bits(words[l]);
+        next += sigma * normal_from_bits(words[l]);
 #endif
       }
       x0Hat[at] = x0;

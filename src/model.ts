@@ -6,6 +6,7 @@ import { Tape, type Recording } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
 import { noise, type NoiseSource } from './ops/noise.ts';
 import { pack, unpack } from './ops/pack.ts';
+import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
 import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 import { normalTable } from './scheduler/normal_table.ts';
@@ -23,17 +24,21 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What a recording of one step is made for. */
+/** What a recording of one step is made for; what is absent is off. */
 export interface StepShape {
   readonly count: number;
   readonly height: number;
   readonly width: number;
   /** The network sees every image with its class and without. */
-  readonly guided: boolean;
+  readonly guided?: boolean;
   /** The noise of the steps is given, not generated. */
-  readonly givenNoise: boolean;
+  readonly givenNoise?: boolean;
   /** States that the sampler remembers, 0 to 6. */
-  readonly slots: number;
+  readonly slots?: number;
+  /** Each image is measured before the update: for rescaled guidance and dynamic thresholding. */
+  readonly measured?: boolean;
+  /** Part of a picture is kept. */
+  readonly masked?: boolean;
 }
 
 /** A recorded step, and the buffers that steer it. */
@@ -54,6 +59,14 @@ export interface StepPlan {
   readonly uniforms: GPUBuffer;
   readonly fault: GPUBuffer;
   readonly z: Tensor | null;
+  /** Null unless masked. */
+  readonly repaint: {
+    /** Noises the whole state (RePaint). */
+    readonly jump: Recording;
+    readonly known: Tensor;
+    readonly mask: Tensor;
+    readonly numbers: GPUBuffer;
+  } | null;
   /** Of all images that the network sees in one step. */
   readonly flops: number;
   /** Bytes of GPU memory besides the weights. */
@@ -125,6 +138,11 @@ export class Model {
   /** Bytes of GPU memory that the weights take. */
   get weightBytes(): number {
     return this.#weights.bytes;
+  }
+
+  /** The network's output has a second half, the variance (Improved DDPM). */
+  get learnsVariance(): boolean {
+    return this.config.outChannels === 2 * this.config.inChannels;
   }
 
   get dtype(): DType {
@@ -205,12 +223,12 @@ export class Model {
 
   async #makePlan(shape: StepShape): Promise<StepPlan> {
     const { gpu, config } = this;
-    const { count: n, height, width, guided, givenNoise, slots } = shape;
-    if (config.outChannels !== config.inChannels)
+    const { count: n, height, width, guided, givenNoise, slots = 0, measured, masked } = shape;
+    if (config.outChannels !== config.inChannels && !this.learnsVariance)
       throw new DiffusionError(
         'unsupported-model',
-        `${this.label} gives ${config.outChannels} channels for ${config.inChannels}: its variance is learned, which no scheduler here takes yet.`,
-        'Use a model with as many channels out as in.',
+        `${this.label} gives ${config.outChannels} channels for ${config.inChannels}.`,
+        'Use a model with as many channels out as in, or twice as many (a learned variance).',
       );
     checkSize(config, height, width, this.label);
     const passes = guided ? 2 : 1;
@@ -237,16 +255,40 @@ export class Model {
     const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
 
     const output = this.#network(tape, x, timestep, labels, passes);
-    update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? source, history });
+    update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? source, history }, measured);
+    const painting = masked
+      ? {
+          known: tape.pinned('known', state, 'f32'),
+          mask: tape.pinned('mask', state, 'f32'),
+          numbers: make('repaint', REPAINT_BYTES, UNIFORM | COPY_DST),
+        }
+      : null;
+    if (painting) repaint(tape, 'repaint', { x, ...painting, source });
+    const built: Recording[] = [];
+    const build = async (recorded: Tape, label: string): Promise<Recording> => {
+      const recording = await recorded.build(gpu, label);
+      built.push(recording);
+      return recording;
+    };
+    const destroy = (): void => {
+      built.forEach((recording) => recording.destroy());
+      buffers.forEach((buffer) => buffer.destroy());
+    };
     let step: Recording;
     let start: Recording;
+    let jump: Recording | null = null;
     try {
-      step = await tape.build(gpu, this.label);
+      step = await build(tape, this.label);
       const first = new Tape();
       noise(first, 'x_T', x, source, 1);
-      start = await first.build(gpu, 'x_T');
+      start = await build(first, 'x_T');
+      if (painting) {
+        const back = new Tape();
+        repaint(back, 'jump', { x, ...painting, source });
+        jump = await build(back, 'jump');
+      }
     } catch (error) {
-      buffers.forEach((buffer) => buffer.destroy());
+      destroy();
       throw error;
     }
     return {
@@ -261,14 +303,11 @@ export class Model {
       uniforms,
       fault,
       z,
+      repaint: painting && { ...painting, jump: jump! },
       flops: tape.flops,
       bytes: step.bytes + buffers.reduce((sum, b) => sum + b.size, 0),
       busy: true,
-      destroy() {
-        step.destroy();
-        start.destroy();
-        buffers.forEach((buffer) => buffer.destroy());
-      },
+      destroy,
     };
   }
 

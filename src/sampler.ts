@@ -1,11 +1,14 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
+import type { Recording } from './gpu/tape.ts';
 import { readBuffer } from './gpu/transfer.ts';
 import type { Model, StepPlan } from './model.ts';
+import { packRepaint } from './ops/repaint.ts';
 import { packUpdateStep } from './ops/update.ts';
-import { beginFor, makeSteps, noiseLevel, type RunOptions } from './scheduler/index.ts';
-import { keyOf, normals, STREAM_X_T } from './scheduler/noise.ts';
+import type { SchedulerConfig } from './scheduler/config.ts';
+import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/index.ts';
+import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
 import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
 import { scalars, type Tensor } from './tensor.ts';
 import { nullClass } from './unet/config.ts';
@@ -23,8 +26,20 @@ export interface SampleOptions extends RunOptions {
   readonly xT?: Float32Array<ArrayBuffer>;
   /** Pictures to start from, in [-1, 1]: (count, C, H, W) row-major. Noised as far as `strength` says (SDEdit). */
   readonly init?: Float32Array<ArrayBuffer>;
-  /** With `init`: the share of the steps that are taken, above 0 up to 1; 0.6 unless given. */
+  /** With `init`: the share of the steps that are taken, above 0 up to 1; 0.6 unless given, with a mask 1. */
   readonly strength?: number;
+  /**
+   * Inpainting (RePaint, Lugmayr et al. 2022): 1 where the picture `init` is painted anew, 0 where it is kept, to the bit;
+   * (count, C, H, W) row-major. `jumps` makes the two parts agree better.
+   */
+  readonly mask?: Float32Array<ArrayBuffer>;
+  /**
+   * Two seeds: x_T of the pictures slides from that of the first to that of the second on the sphere; all pictures get the
+   * steps' noise of `seed`.
+   */
+  readonly interpolate?: readonly [from: number, to: number];
+  /** How far the guided output is rescaled to the spread of the unguided, 0 to 1 (Lin et al. 2024, section 3.4). */
+  readonly guidanceRescale?: number;
   /** Guidance acts at timesteps in [from, to] only (Kynkaanniemi et al. 2024). */
   readonly guidanceInterval?: readonly [from: number, to: number];
   /** Instead of the generator's noise: z of every step, each (count, C, H, W) row-major. */
@@ -57,18 +72,27 @@ export interface Sample {
 export async function* sample(model: Model, options: SampleOptions = {}): AsyncGenerator<Sample, void, void> {
   const { gpu, config } = model;
   const { device } = gpu;
-  const { labels, guidance = 1, seed = 0, z, signal, init, guidanceInterval } = options;
+  const { labels, guidance = 1, seed = 0, z, signal, init, mask, interpolate, guidanceInterval } = options;
+  const rescale = options.guidanceRescale ?? 0;
   throwIfAborted(signal);
   const count = labels?.length ?? options.count ?? 1;
   const { schedulerConfig } = model;
   const begin =
-    init && !options.invert ? beginFor(schedulerConfig, options, options.strength ?? 0.6) : options.begin;
+    init && !options.invert
+      ? beginFor(schedulerConfig, options, options.strength ?? (mask ? 1 : 0.6))
+      : options.begin;
   const steps = makeSteps(schedulerConfig, { ...options, ...(begin === undefined ? {} : { begin }) });
-  checkEdit(options, guidanceInterval);
+  checkEdit(options);
   checkCount(count, options);
+  if (steps.some((s) => s.logVariance) && !model.learnsVariance)
+    throw new DiffusionError(
+      'bad-option',
+      `${model.label} has not learned a variance: it gives as many channels as it takes.`,
+      'Choose the variance fixed_small or fixed_large.',
+    );
   const classes = classLabels(model, labels ?? Array<null>(count).fill(null), guidance);
   const guided = guidance !== 1 && classes !== null && classes.some((k) => k !== nullClass(config));
-  keyOf(seed + count - 1); // refuses a seed that is not one
+  for (const s of [seed, seed + count - 1, ...(interpolate ?? [])]) keyOf(s); // refuses a seed that is not one
   const side = config.sampleSize;
   if (!side)
     throw new DiffusionError(
@@ -79,6 +103,13 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
   const length = scalars([count, config.inChannels, side[0], side[1]], 'planar');
   checkNoise('x_T', options.xT, length);
   checkNoise('init', init, length);
+  checkNoise('mask', mask, length);
+  if (mask?.some((w) => w < 0 || w > 1))
+    throw new DiffusionError(
+      'bad-input',
+      'The mask has numbers outside of 0 to 1.',
+      'Give 1 to paint, 0 to keep.',
+    );
   z?.forEach((zi, i) => checkNoise(`z[${i}]`, zi, length));
   if (z && z.length !== steps.length)
     throw new DiffusionError(
@@ -94,21 +125,28 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     guided,
     givenNoise: z !== undefined,
     slots: slotsOf(steps),
+    measured: (guided && rescale > 0) || steps.some((s) => typeof s.clip === 'object' && s.clip !== null),
+    masked: mask !== undefined,
   };
   const plan = await model.takePlan(shape);
   try {
     // Before the loop: what stays for all steps, and x_T.
     const passes = guided ? 2 : 1;
-    const keys = Array.from({ length: count }, (_, n) => keyOf(seed + n)).flat();
+    const keys = Array.from({ length: count }, (_, n) => keyOf(interpolate ? seed : seed + n)).flat();
     device.queue.writeBuffer(plan.seeds, 0, Uint32Array.from(keys));
     device.queue.writeBuffer(plan.fault, 0, new Uint32Array(1));
     if (plan.labels && classes) {
       const nulls = Array<number>(count).fill(nullClass(config)!);
       device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(guided ? [...classes, ...nulls] : classes));
     }
-    const xT = init ? startFrom(init, options, noiseLevel(schedulerConfig, steps[0]!.t), count) : options.xT;
+    const level = noiseLevels(schedulerConfig);
+    const xT = startFrom(options, count, length / count, level(steps[0]!.t));
+    if (plan.repaint) {
+      device.queue.writeBuffer(plan.repaint.known.storage.buffer!, 0, init!);
+      device.queue.writeBuffer(plan.repaint.mask.storage.buffer!, 0, mask!);
+    }
     if (xT) device.queue.writeBuffer(plan.x.storage.buffer!, 0, xT);
-    else submit(plan, 'start', device);
+    else submit(plan.start, 'start', device);
     const timestep = new Float32Array(passes * count);
     yield { index: 0, steps: steps.length, t: steps[0]!.t, step: null, xT: plan.x, x0Hat: null };
 
@@ -116,14 +154,19 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     for (const [k, step] of steps.entries()) {
       throwIfAborted(signal);
       gpu.check();
-      device.queue.writeBuffer(plan.timestep.storage.buffer!, 0, timestep.fill(step.t));
-      device.queue.writeBuffer(
-        plan.uniforms,
-        0,
-        uniforms(step, guided && guidanceInterval && !between(step.t, guidanceInterval) ? 1 : guidance),
-      );
-      if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
-      submit(plan, 'step', device);
+      if (plan.repaint) {
+        const { a, s } = level(step.tPrev);
+        const numbers = packRepaint({ c: 1, s: 0, ...step.jump, a, b: s, index: step.index });
+        device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
+      }
+      if (step.jump) submit(plan.repaint!.jump, 'jump', device);
+      else {
+        device.queue.writeBuffer(plan.timestep.storage.buffer!, 0, timestep.fill(step.t));
+        const off = guided && guidanceInterval && !between(step.t, guidanceInterval);
+        device.queue.writeBuffer(plan.uniforms, 0, uniforms(step, off ? 1 : guidance, rescale));
+        if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
+        submit(plan.step, 'step', device);
+      }
       await inFlight; // at most two steps are under way: stopping takes effect at once, and the GPU never idles
       inFlight = gpu.settled();
       inFlight.catch(() => {}); // awaited in the next round, or not at all when the caller stops
@@ -144,27 +187,55 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
 
 const between = (t: number, [from, to]: readonly [number, number]): boolean => t >= from && t <= to;
 
-/** The state of given pictures: noised with the generator's noise, or with the x_T given; as they are for an inversion. */
-function startFrom(
-  init: Float32Array<ArrayBuffer>,
-  { seed = 0, xT, invert }: SampleOptions,
-  { a, s }: { readonly a: number; readonly s: number },
-  count: number,
+/**
+ * q(x_t | x_0) (DDPM eq. 4): pictures, noised to a timestep: a x_0 + s eps.
+ * @param x0 (count, C, H, W) row-major, in [-1, 1]
+ * @param t 0 to T - 1, possibly between two
+ * @param options count: of pictures, 1 unless given; seed: of the first, 0 unless given, as in `sample`; eps: instead of
+ *   the generator's noise, as x0
+ * @throws bad-option, bad-input
+ */
+export function qSample(
+  config: SchedulerConfig,
+  x0: Float32Array<ArrayBuffer>,
+  t: number,
+  options: { readonly count?: number; readonly seed?: number; readonly eps?: Float32Array<ArrayBuffer> } = {},
 ): Float32Array<ArrayBuffer> {
-  if (invert) return init;
-  const size = init.length / count;
-  const out = new Float32Array(init.length);
-  for (let n = 0; n < count; n++) {
-    const eps = xT?.subarray(n * size, (n + 1) * size) ?? normals(seed + n, STREAM_X_T, 0, size);
-    for (let i = 0; i < size; i++) out[n * size + i] = a * init[n * size + i]! + s * eps[i]!;
-  }
+  const { count = 1, seed = 0, eps } = options;
+  const { a, s } = noiseLevels(config)(t);
+  checkNoise('eps', eps, x0.length);
+  return Float32Array.from(eps ?? drawn(seed, count, x0.length / count), (e, i) => a * x0[i]! + s * e);
+}
+
+/** x_T of `count` pictures: image n has seed + n. */
+function drawn(seed: number, count: number, size: number): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(count * size);
+  for (let n = 0; n < count; n++) out.set(normals(seed + n, STREAM_X_T, 0, size), n * size);
   return out;
 }
 
-function checkEdit(
-  { init, strength, begin, invert, xT }: SampleOptions,
-  interval?: readonly [number, number],
-): void {
+/** The state that a run starts from; undefined where the GPU draws it. */
+function startFrom(
+  { init, xT, seed = 0, invert, interpolate }: SampleOptions,
+  count: number,
+  size: number,
+  { a, s }: { readonly a: number; readonly s: number },
+): Float32Array<ArrayBuffer> | undefined {
+  if (init && invert) return init;
+  if (init) return (xT ?? drawn(seed, count, size)).map((e, i) => a * init[i]! + s * e);
+  if (!interpolate) return xT;
+  const [from, to] = interpolate.map((k) => drawn(k, 1, size)) as [
+    Float32Array<ArrayBuffer>,
+    Float32Array<ArrayBuffer>,
+  ];
+  const out = new Float32Array(count * size);
+  for (let n = 0; n < count; n++) out.set(slerp(from, to, n / (count - 1)), n * size);
+  return out;
+}
+
+function checkEdit(options: SampleOptions): void {
+  const { init, strength, begin, invert, xT, mask, jumps, z, interpolate, count, labels } = options;
+  const { guidanceInterval: interval, guidanceRescale: rescale = 0 } = options;
   const refuse = (what: string, action: string): never => {
     throw new DiffusionError('bad-option', what, action);
   };
@@ -179,18 +250,29 @@ function checkEdit(
     refuse('A run that begins later needs the state to go on from.', 'Give it as x_T.');
   if (interval && !(interval[0] <= interval[1]))
     refuse(`The guidance interval is ${interval.join(' to ')}.`, 'Give the lower timestep first.');
+  if (!(rescale >= 0 && rescale <= 1))
+    refuse(`The guidance is rescaled by ${String(rescale)}.`, 'Choose a number from 0 (not at all) to 1.');
+  if (mask && (!init || invert))
+    refuse('A mask is given, and no picture to keep.', 'Give a picture as init.');
+  if (mask && z) refuse('With a mask the noise is generated.', 'Leave z out.');
+  if (jumps && !mask) refuse('Jumps are for inpainting, and no mask is given.', 'Give a mask, or no jumps.');
+  if (interpolate && (init || xT || begin))
+    refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and begin out.');
+  if (interpolate && (labels?.length ?? count ?? 1) < 2)
+    refuse('An interpolation has two ends.', 'Ask for 2 pictures or more.');
 }
 
-function submit(plan: StepPlan, what: 'step' | 'start', device: GPUDevice): void {
-  const encoder = device.createCommandEncoder({ label: what });
-  const pass = encoder.beginComputePass({ label: what });
-  plan[what].replay(pass);
+function submit(recording: Recording, label: string, device: GPUDevice): void {
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  recording.replay(pass);
   pass.end();
   device.queue.submit([encoder.finish()]);
 }
 
-/** The contract of a step, flattened to the fields of shaders/update.wgsl. */
-function uniforms({ x0Hat, clip, next, save = [], sigma, index }: Step, guidance: number): ArrayBuffer {
+/** The contract of a step, flattened to the fields of shaders/lib/step.wgsl. */
+function uniforms(step: Step, guidance: number, rescale: number): ArrayBuffer {
+  const { x0Hat, clip, next, save = [], sigma, logVariance, index } = step;
   const row = (mix: Mix | undefined) =>
     mix && [
       mix.x ?? 0,
@@ -203,7 +285,9 @@ function uniforms({ x0Hat, clip, next, save = [], sigma, index }: Step, guidance
     x0_m: x0Hat.m,
     clip,
     sigma,
+    ...(logVariance ? { logVariance } : {}),
     guidance,
+    rescale,
     index,
     mix: [row(next), ...Array.from(save, row)],
   });

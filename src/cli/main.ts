@@ -5,7 +5,7 @@ import { DiffusionError } from '../errors.ts';
 import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { Model } from '../model.ts';
-import { sample, type SampleOptions } from '../sampler.ts';
+import { qSample, sample, type SampleOptions } from '../sampler.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { toIntegers, writeSafetensors } from '../weights/safetensors.ts';
@@ -24,8 +24,15 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            NAME: ${SCHEDULERS.join(' ')}
            OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
            NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
-           Starting from a picture: --init IMAGE.png [--strength 0.6]. Going on from a saved state, x_T of NOISE, after K
-           steps: --begin K. Guidance at some timesteps only: --guidance-interval 100,800.
+           learned and learned_range are further variances, for models that learned one. --order 1|2|3 and --bh bh1|bh2
+           are of unipc; --eps-from-clipped of ddim. x0Hat is treated by --clip none|1, or --threshold 0.995[,MAX].
+           Guidance at some timesteps only: --guidance-interval 100,800; rescaled: --guidance-rescale 0.7.
+           Starting from a picture: --init IMAGE.png [--strength 0.6]. Painting the white part of a mask into it:
+           --mask MASK.png [--jumps 10,10] (ddpm or ddim: so many steps back, each stretch so many times).
+           Sliding between two seeds: --interpolate 5,9 --count 8. Going on from a saved state, x_T of NOISE, after K
+           steps: --begin K, with any seed and sampler.
+  noise    --init IMAGE.png --timestep T --output OUT.safetensors [--png OUT.png] [--seed 0] [--count N]
+           The picture at a timestep of the forward process. OUT: x_T [N,C,H,W], to be given as --noise to a run with --begin.
   invert   --init IMAGE.png --output OUT.safetensors [--steps 50] [--labels 7 | --count N] [--spacing ...] [--prediction ...]
            The noise that ddim takes to the picture. OUT: x_T [N,C,H,W], to be given as --noise.
   inspect  JSON: parameters, FLOPs and dispatches a step, bytes, adapter.
@@ -59,6 +66,15 @@ const COMMANDS: Record<
       init: text,
       strength: text,
       'guidance-interval': text,
+      'guidance-rescale': text,
+      'eps-from-clipped': { type: 'boolean' },
+      clip: text,
+      threshold: text,
+      order: text,
+      bh: text,
+      mask: text,
+      jumps: text,
+      interpolate: text,
       noise: text,
       output: text,
       png: text,
@@ -82,6 +98,10 @@ const COMMANDS: Record<
       dtype: text,
     },
     run: invert,
+  },
+  noise: {
+    options: { model: text, init: text, timestep: text, seed: text, count: text, output: text, png: text },
+    run: addNoise,
   },
   inspect: { options: { model: text, dtype: text }, run: inspect },
 };
@@ -188,6 +208,13 @@ function runOptions(values: Values): SampleOptions {
     begin: number(values, 'begin'),
     strength: number(values, 'strength'),
     guidanceInterval: pair(values, 'guidance-interval'),
+    guidanceRescale: number(values, 'guidance-rescale'),
+    epsFromClipped: values['eps-from-clipped'],
+    clip: clip(values),
+    order: number(values, 'order'),
+    bh: values['bh'],
+    jumps: jumps(values),
+    interpolate: pair(values, 'interpolate'),
   }) as SampleOptions;
 }
 
@@ -196,8 +223,11 @@ async function draw(values: Values): Promise<void> {
   const options = runOptions(values);
   const noise = typeof values['noise'] === 'string' ? await readNoise(values['noise']) : {};
   await withModel(values, async (model, gpu) => {
-    const init = await initial(values, model, options);
-    const begin = init ? beginFor(model.schedulerConfig, options, options.strength ?? 0.6) : options.begin;
+    const init = await picture(values, 'init', model, options);
+    const mask = (await picture(values, 'mask', model, options))?.map((v) => (v + 1) / 2);
+    const edit = given({ init, mask });
+    const strength = options.strength ?? (mask ? 1 : 0.6);
+    const begin = init ? beginFor(model.schedulerConfig, options, strength) : options.begin;
     const steps = makeSteps(model.schedulerConfig, given({ ...options, begin }) as SampleOptions);
     if (noise.xT && !noise.z && !options.begin && steps.some((s) => s.sigma > 0))
       throw new DiffusionError(
@@ -208,7 +238,7 @@ async function draw(values: Values): Promise<void> {
     const states: Float32Array[] = [];
     let shape: Shape = [1, 1, 1, 1];
     let last: Float32Array<ArrayBuffer> | null = null;
-    for await (const state of sample(model, { ...options, ...noise, ...(init ? { init } : {}) })) {
+    for await (const state of sample(model, { ...options, ...noise, ...edit } as SampleOptions)) {
       shape = state.xT.shape;
       if (values['trajectory'] || state.index === state.steps) last = await readTensor(gpu, state.xT);
       if (values['trajectory'] && last) states.push(last);
@@ -230,19 +260,38 @@ async function draw(values: Values): Promise<void> {
   });
 }
 
-/** The picture of --init, once for each image of the run. */
-async function initial(
+/** The picture of --init or --mask, once for each image of the run. */
+async function picture(
   values: Values,
+  name: 'init' | 'mask',
   model: Model,
   options: SampleOptions,
-): Promise<Float32Array<ArrayBuffer> | null> {
-  if (typeof values['init'] !== 'string') return null;
+): Promise<Float32Array<ArrayBuffer> | undefined> {
+  const path = values[name];
+  if (typeof path !== 'string') return undefined;
   const count = options.labels?.length ?? options.count ?? 1;
   const [height, width] = model.config.sampleSize ?? [0, 0];
-  const one = await readPicture(values['init'], [1, model.config.inChannels, height, width]);
+  const one = await readPicture(path, [1, model.config.inChannels, height, width]);
   const all = new Float32Array(count * one.length);
   for (let n = 0; n < count; n++) all.set(one, n * one.length);
   return all;
+}
+
+async function addNoise(values: Values): Promise<void> {
+  const output = required(values, 'output');
+  required(values, 'init');
+  required(values, 'timestep');
+  const options = runOptions(values);
+  const { count = 1, seed = 0 } = options;
+  await withModel(values, async (model) => {
+    const x0 = (await picture(values, 'init', model, options))!;
+    const data = qSample(model.schedulerConfig, x0, number(values, 'timestep')!, { count, seed });
+    const [height, width] = model.config.sampleSize ?? [0, 0];
+    const shape: Shape = [count, model.config.inChannels, height, width];
+    await write(output, writeSafetensors([{ name: 'x_T', shape, data }]));
+    if (typeof values['png'] === 'string')
+      await write(values['png'], png(data.map((x) => Math.min(Math.max(x, -1), 1)), shape)); // prettier-ignore
+  });
 }
 
 async function invert(values: Values): Promise<void> {
@@ -250,7 +299,7 @@ async function invert(values: Values): Promise<void> {
   required(values, 'init');
   const options: SampleOptions = { ...runOptions(values), scheduler: 'ddim', invert: true };
   await withModel(values, async (model, gpu) => {
-    const init = (await initial(values, model, options))!;
+    const init = (await picture(values, 'init', model, options))!;
     for await (const state of sample(model, { ...options, init }))
       if (state.index === state.steps)
         await write(
@@ -267,6 +316,23 @@ function pair(values: Values, name: string): [number, number] | undefined {
   if (numbers.length !== 2 || !numbers.every(Number.isFinite))
     throw usage(`--${name} ${String(value)} is not two numbers.`);
   return numbers as [number, number];
+}
+
+function clip(values: Values): SampleOptions['clip'] {
+  const [own, threshold] = [values['clip'], values['threshold']];
+  if (own !== undefined && threshold !== undefined)
+    throw usage('--clip and --threshold are given, and x0Hat takes one of them.');
+  if (own === 'none') return null;
+  if (typeof threshold !== 'string') return number(values, 'clip');
+  const [quantile, max = 1e6, ...rest] = threshold.split(',').map(Number);
+  if (rest.length > 0 || !Number.isFinite(quantile) || !Number.isFinite(max))
+    throw usage(`--threshold ${threshold} is not a quantile, or a quantile and a maximum.`);
+  return { quantile: quantile!, max };
+}
+
+function jumps(values: Values): SampleOptions['jumps'] {
+  const [length, samples] = pair(values, 'jumps') ?? [];
+  return length === undefined ? undefined : { length, samples: samples! };
 }
 
 function label(item: string): number {
@@ -292,9 +358,6 @@ async function inspect(values: Values): Promise<void> {
       count: 1,
       height,
       width,
-      guided: false,
-      givenNoise: false,
-      slots: 0,
     });
     process.stdout.write(
       `${JSON.stringify(

@@ -1,19 +1,25 @@
 import normal from '../../shaders/lib/normal.wgsl?raw';
 import philox from '../../shaders/lib/philox.wgsl?raw';
+import stepCode from '../../shaders/lib/step.wgsl?raw';
+import measureCode from '../../shaders/measure.wgsl?raw';
 import code from '../../shaders/update.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expect, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
 
-/** The numbers of one step, by the field names of shaders/update.wgsl. */
+/** The numbers of one step, by the field names of shaders/lib/step.wgsl. */
 export interface UpdateStep {
   readonly x0_x: number;
   readonly x0_m: number;
-  /** Half width of the clipping interval; null for none. */
-  readonly clip: number | null;
+  /** Half width of the interval for x0Hat, dynamic thresholding, or null for none. */
+  readonly clip: number | { readonly quantile: number; readonly max: number } | null;
   readonly sigma: number;
+  /** Bounds of the log variance that the network chooses between; sigma alone unless given. */
+  readonly logVariance?: readonly [min: number, max: number];
   readonly guidance: number;
+  /** How far the guided output is rescaled to the spread of the one with a class, 0 (not at all) to 1. */
+  readonly rescale?: number;
   /** Address of the step's noise. */
   readonly index: number;
   /** Row 0 gives x, row k + 1 slot h_k: the factors of x, x0Hat, m, h_0 ... h_5. Rows left out change nothing. */
@@ -21,7 +27,7 @@ export interface UpdateStep {
 }
 
 /** Bytes of the uniform buffer. */
-export const UPDATE_STEP_BYTES = 32 + 7 * 48;
+export const UPDATE_STEP_BYTES = 48 + 7 * 48;
 
 const MAX_F32 = 3.4028234663852886e38;
 
@@ -36,11 +42,13 @@ const keep = (row: number): number[] => [
 /** The uniform's bytes. */
 export function packUpdateStep(s: UpdateStep): ArrayBuffer {
   const bytes = new ArrayBuffer(UPDATE_STEP_BYTES);
-  const clip = s.clip ?? MAX_F32;
+  const clip = typeof s.clip === 'number' ? s.clip : (s.clip?.max ?? MAX_F32);
+  const quantile = typeof s.clip === 'number' ? 0 : (s.clip?.quantile ?? 0);
   new Float32Array(bytes, 0, 5).set([s.x0_x, s.x0_m, clip, s.sigma, s.guidance]);
   new Uint32Array(bytes, 20, 1)[0] = s.index;
+  new Float32Array(bytes, 24, 4).set([s.rescale ?? 0, quantile, ...(s.logVariance ?? [0, 0])]);
   for (let row = 0; row < 7; row++) {
-    const out = new Float32Array(bytes, 32 + row * 48, 12);
+    const out = new Float32Array(bytes, 48 + row * 48, 12);
     const [x = 0, x0Hat = 0, m = 0, ...h] = s.mix[row] ?? keep(row);
     out.set([x, x0Hat, m, 0, ...h]);
   }
@@ -52,7 +60,10 @@ export interface UpdateBindings {
   readonly x: Tensor;
   /** Receives the predicted clean image, the same shape. */
   readonly x0Hat: Tensor;
-  /** The network's output: (N, C, H, W), or (2 N, C, H, W) with guidance: images with their class, then without. */
+  /**
+   * The network's output: (N, C, H, W), or (2 N, C, H, W) with guidance: images with their class, then without.
+   * (..., 2 C, H, W) where the variance is learned.
+   */
   readonly output: Tensor;
   /** Uniform buffer of UPDATE_STEP_BYTES. */
   readonly step: GPUBuffer;
@@ -64,26 +75,55 @@ export interface UpdateBindings {
   readonly history: Tensor | null;
 }
 
-/** One step of the sampler on the state, all tensors planar f32. shaders/update.wgsl */
-export function update(tape: Tape, label: string, b: UpdateBindings): void {
-  const { x, x0Hat, output, z, history } = b;
+/**
+ * One step of the sampler on the state, all tensors planar f32. shaders/update.wgsl
+ * @param measured rescaling or dynamic thresholding may be asked for: needs a pass over each image before
+ *   (shaders/measure.wgsl)
+ */
+export function update(tape: Tape, label: string, b: UpdateBindings, measured = false): void {
+  const { x, x0Hat, output, step, z, history } = b;
   const [n, c, h, w] = x.shape;
   const guided = output.shape[0] === 2 * n;
   const given = 'storage' in z;
+  const channels = output.shape[1] === 2 * c ? 2 * c : c;
   expect(label, x, x.shape, 'planar');
   expect(label, x0Hat, x.shape, 'planar');
-  expect(label, output, [guided ? 2 * n : n, c, h, w], 'planar');
+  expect(label, output, [guided ? 2 * n : n, channels, h, w], 'planar');
   if (given) expect(label, z, x.shape, 'planar');
   const slots = history ? history.shape[0] / n : 0;
   if (history) expect(label, history, [slots * n, c, h, w], 'planar');
+  const size = c * h * w;
+  const constants = {
+    N: n,
+    ELEMENTS: size,
+    OUT: channels * h * w,
+    BLOCKS: Math.ceil(size / 4),
+    SLOTS: slots,
+  };
+  const measures = measured ? tape.temp(`${label}.measures`, [n, 2, 1, 1], 'f32', 'planar') : null;
+  if (measures)
+    tape.record({
+      label: `${label}.measure`,
+      shader: { name: 'measure', code: stepCode + measureCode },
+      dtype: 'f32',
+      defines: { GUIDED: guided },
+      constants,
+      bindings: [measures, x, output, step],
+      threads: n * WORKGROUP,
+      workgroupSize: WORKGROUP,
+    });
   tape.record({
     label,
-    shader: { name: 'update', code: (given ? '' : philox + normal) + code },
+    shader: { name: 'update', code: (given ? '' : philox + normal) + stepCode + code },
     dtype: 'f32',
-    defines: { GUIDED: guided, GIVEN: given, HISTORY: history !== null },
-    constants: { N: n, ELEMENTS: c * h * w, BLOCKS: Math.ceil((c * h * w) / 4), SLOTS: slots },
-    bindings: [x, x0Hat, output, b.step, b.fault, ...(given ? [z, null] : [z.seeds, z.normalTable]), history],
-    threads: n * Math.ceil((c * h * w) / 4),
+    defines: { GUIDED: guided, GIVEN: given, HISTORY: history !== null, MEASURED: measured },
+    constants,
+    bindings: [
+      ...[x, x0Hat, output, step, b.fault],
+      ...(given ? [z, null] : [z.seeds, z.normalTable]),
+      ...[history, measures],
+    ],
+    threads: n * Math.ceil(size / 4),
     workgroupSize: WORKGROUP,
   });
 }

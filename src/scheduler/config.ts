@@ -3,6 +3,7 @@
 import { DiffusionError } from '../errors.ts';
 import type { SigmaSpacing } from './levels.ts';
 import { PREDICTION_TYPES, type PredictionType } from './prediction.ts';
+import type { Clip } from './step.ts';
 import { SPACINGS, type Spacing } from './timesteps.ts';
 
 export const SCHEDULERS = [
@@ -27,7 +28,14 @@ export type Betas =
   | { readonly kind: 'squaredcos_cap_v2' }
   | { readonly kind: 'trained'; readonly values: readonly number[] };
 
-export const VARIANCES = ['fixed_small', 'fixed_small_log', 'fixed_large', 'fixed_large_log'] as const;
+export const VARIANCES = [
+  'fixed_small',
+  'fixed_small_log',
+  'fixed_large',
+  'fixed_large_log',
+  'learned',
+  'learned_range',
+] as const;
 export type VarianceType = (typeof VARIANCES)[number];
 
 interface ClassDefaults {
@@ -35,6 +43,8 @@ interface ClassDefaults {
   readonly spacing: Spacing;
   readonly clip: boolean;
   readonly betas?: readonly [start: number, end: number];
+  /** Keys of which we do the class's default only. */
+  readonly fixed?: Readonly<Record<string, unknown>>;
 }
 
 /** What the classes of diffusers differ in. */
@@ -45,9 +55,34 @@ const CLASSES: Readonly<Record<string, ClassDefaults>> = {
   EulerDiscreteScheduler: { scheduler: 'euler', spacing: 'linspace', clip: false },
   EulerAncestralDiscreteScheduler: { scheduler: 'euler-ancestral', spacing: 'linspace', clip: false },
   HeunDiscreteScheduler: { scheduler: 'heun', spacing: 'linspace', clip: false, betas: [0.00085, 0.012] },
-  DPMSolverMultistepScheduler: { scheduler: 'dpmpp-2m', spacing: 'linspace', clip: false },
-  DPMSolverSinglestepScheduler: { scheduler: 'dpmpp-2s', spacing: 'linspace', clip: false },
-  UniPCMultistepScheduler: { scheduler: 'unipc', spacing: 'linspace', clip: false },
+  DPMSolverMultistepScheduler: {
+    scheduler: 'dpmpp-2m',
+    spacing: 'linspace',
+    clip: false,
+    fixed: {
+      solver_type: 'midpoint',
+      final_sigmas_type: 'zero',
+      use_lu_lambdas: false,
+      euler_at_final: false,
+    },
+  },
+  DPMSolverSinglestepScheduler: {
+    scheduler: 'dpmpp-2s',
+    spacing: 'linspace',
+    clip: false,
+    fixed: {
+      solver_order: 2,
+      solver_type: 'midpoint',
+      final_sigmas_type: 'zero',
+      algorithm_type: 'dpmsolver++',
+    },
+  },
+  UniPCMultistepScheduler: {
+    scheduler: 'unipc',
+    spacing: 'linspace',
+    clip: false,
+    fixed: { predict_x0: true, disable_corrector: [], solver_p: null, final_sigmas_type: 'zero' },
+  },
 };
 
 export interface SchedulerConfig {
@@ -55,14 +90,17 @@ export interface SchedulerConfig {
   readonly scheduler: SchedulerName;
   /** Likewise: use_karras_sigmas and its like. */
   readonly sigmas: SigmaSpacing | null;
+  /** solver_order and solver_type of UniPC. */
+  readonly order: 1 | 2 | 3;
+  readonly bh: 'bh1' | 'bh2';
   /** num_train_timesteps */
   readonly T: number;
   readonly betas: Betas;
   /** rescale_betas_zero_snr: the last timestep is pure noise. */
   readonly zeroSnr: boolean;
   readonly predictionType: PredictionType;
-  /** Half width of the interval that x0Hat is clipped to; null: clip_sample is off. */
-  readonly clip: number | null;
+  /** thresholding (with dynamic_thresholding_ratio, sample_max_value), else clip_sample (with clip_sample_range). */
+  readonly clip: Clip;
   readonly spacing: Spacing;
   /** steps_offset */
   readonly offset: number;
@@ -115,7 +153,6 @@ export function parseSchedulerConfig(json: unknown, source: string): SchedulerCo
       refuse(key, `is ${show(value)}, and only ${values.join(', ')} are supported`)
     );
   };
-  if (flag('thresholding', false)) refuse('thresholding', 'is on, and is not supported');
   const className = get('_class_name', 'DDIMScheduler');
   const defaults = Object.hasOwn(CLASSES, String(className)) ? CLASSES[String(className)] : undefined;
   if (!defaults)
@@ -125,6 +162,19 @@ export function parseSchedulerConfig(json: unknown, source: string): SchedulerCo
     );
   const spaced = (['karras', 'exponential', 'beta'] as const).filter((s) => flag(`use_${s}_sigmas`, false));
   if (spaced.length > 1) refuse(`use_${spaced[1]}_sigmas`, `is on together with use_${spaced[0]}_sigmas`);
+
+  for (const [key, value] of Object.entries(defaults.fixed ?? {}))
+    if (JSON.stringify(get(key, value)) !== JSON.stringify(value))
+      refuse(key, `is ${show(get(key, value))}, and only ${show(value)} is supported`);
+  let { scheduler } = defaults;
+  if (scheduler === 'dpmpp-2m') {
+    const order = number('solver_order', 2, 2, 3, true);
+    const kind = choice('algorithm_type', 'dpmsolver++', ['dpmsolver++', 'sde-dpmsolver++']);
+    if (kind === 'sde-dpmsolver++' && order === 3)
+      refuse('solver_order', 'is 3, and the SDE is done with 2 only');
+    scheduler = kind === 'sde-dpmsolver++' ? 'dpmpp-sde' : order === 3 ? 'dpmpp-3m' : 'dpmpp-2m';
+  }
+  const unipc = scheduler === 'unipc';
 
   const T = number('num_train_timesteps', 1000, 1, 100_000, true);
   const trained = get('trained_betas', null);
@@ -150,13 +200,22 @@ export function parseSchedulerConfig(json: unknown, source: string): SchedulerCo
   if (zeroSnr && predictionType === 'epsilon')
     refuse('rescale_betas_zero_snr', 'is on, and pure noise says nothing about x_0 through epsilon');
   return {
-    scheduler: defaults.scheduler,
+    scheduler,
+    order: unipc ? (number('solver_order', 2, 1, 3, true) as 1 | 2 | 3) : 2,
+    bh: unipc ? choice('solver_type', 'bh2', ['bh1', 'bh2']) : 'bh2',
     sigmas: spaced[0] ?? null,
     T,
     betas,
     zeroSnr,
     predictionType,
-    clip: flag('clip_sample', defaults.clip) ? number('clip_sample_range', 1, 1e-6, 1e6) : null,
+    clip: flag('thresholding', false)
+      ? {
+          quantile: number('dynamic_thresholding_ratio', 0.995, 1e-6, 1),
+          max: number('sample_max_value', 1, 1, 1e6),
+        }
+      : flag('clip_sample', defaults.clip)
+        ? number('clip_sample_range', 1, 1e-6, 1e6)
+        : null,
     spacing: choice('timestep_spacing', defaults.spacing, SPACINGS),
     offset: number('steps_offset', 0, 0, T - 1, true),
     variance: choice('variance_type', 'fixed_small', VARIANCES),

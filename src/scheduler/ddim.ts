@@ -14,11 +14,11 @@
 
 import { epsHatOf, x0HatOf, type PredictionType } from './prediction.ts';
 import type { Schedule } from './schedule.ts';
-import type { Step } from './step.ts';
+import type { Clip, Step } from './step.ts';
 
 export interface DdimOptions {
   readonly predictionType: PredictionType;
-  readonly clip: number | null;
+  readonly clip: Clip;
   /** 0 to 1. */
   readonly eta: number;
   readonly finalAlphaOne: boolean;

@@ -5,6 +5,8 @@
  *     alpha = alphaBar / alphaBarPrev,  beta = 1 - alpha       of the possibly longer step (never the table's beta_t)
  *     mu    = sqrt(alphaBarPrev) beta / (1 - alphaBar) x0Hat + sqrt(alpha) (1 - alphaBarPrev) / (1 - alphaBar) x_t    eq. 7
  *     sigma^2 = (1 - alphaBarPrev) / (1 - alphaBar) beta  (fixed_small, eq. 7)    or  beta  (fixed_large)
+ *             log sigma^2 = (v + 1) / 2 log(fixed_large) + (1 - v) / 2 log(fixed_small)    (learned_range; Nichol & Dhariwal
+ *             2021, eq. 15; v the second half of the network's output)    or  v itself  (learned, as guided-diffusion)
  *     x_{t-1} = mu + sigma z,  z = 0 in the last step
  *
  * Deviation from diffusers 0.42, which adds noise while t > 0: lists that end above 0 (trailing, offset) then put
@@ -16,11 +18,11 @@
 import { x0HatOf, type PredictionType } from './prediction.ts';
 import type { VarianceType } from './config.ts';
 import type { Schedule } from './schedule.ts';
-import type { Step } from './step.ts';
+import type { Clip, Step } from './step.ts';
 
 export interface DdpmOptions {
   readonly predictionType: PredictionType;
-  readonly clip: number | null;
+  readonly clip: Clip;
   readonly variance: VarianceType;
   readonly compat?: boolean;
 }
@@ -51,7 +53,12 @@ export function ddpmSteps(
         x0Hat: (Math.sqrt(alphaBarPrev) * beta) / (1 - alphaBar),
         m: 0,
       },
-      sigma: noisy ? Math.sqrt(variance.startsWith('fixed_small') ? small : beta) : 0,
+      ...(variance === 'learned_range' || variance === 'learned'
+        ? {
+            sigma: Number(noisy),
+            logVariance: variance === 'learned' ? [-1, 1] : [Math.log(small), Math.log(beta)],
+          }
+        : { sigma: noisy ? Math.sqrt(variance.startsWith('fixed_small') ? small : beta) : 0 }),
     };
   });
 }

@@ -28,8 +28,9 @@ import {
 import { odeSteps } from './ode.ts';
 import { pndmSteps } from './pndm.ts';
 import { PREDICTION_TYPES, type PredictionType } from './prediction.ts';
+import { withJumps, type Jumps } from './repaint.ts';
 import { makeSchedule, type Schedule } from './schedule.ts';
-import type { Step } from './step.ts';
+import type { Clip, Step } from './step.ts';
 import {
   respacedTimesteps,
   roundHalfEven,
@@ -48,7 +49,7 @@ interface Setting {
   readonly steps: number;
   readonly spacing: Spacing;
   readonly predictionType: PredictionType;
-  readonly clip: number | null;
+  readonly clip: Clip;
   readonly compat: boolean;
   readonly begin: number;
 }
@@ -112,7 +113,8 @@ const SAMPLERS = {
   'dpmpp-2s': (s) => dpmSolverSinglestep(levels(s, true), s),
   'dpmpp-sde': (s) => dpmSolverMultistep(levels(s, true), { ...s, order: 2, sde: true }),
   'dpmpp-3m': (s) => dpmSolverMultistep(levels(s, true), { ...s, order: 3 }),
-  unipc: (s) => uniPCSteps(levels(s, true), { ...s, order: 2, bh: 'bh2' }),
+  unipc: (s) =>
+    uniPCSteps(levels(s, true), { ...s, order: s.run.order ?? s.config.order, bh: s.run.bh ?? s.config.bh }),
   edm: (s) =>
     edmSteps(levels(s, false, s.run.sigmas ?? s.config.sigmas ?? 'karras'), {
       ...s,
@@ -122,7 +124,7 @@ const SAMPLERS = {
   ode: (s) => odeSteps(levels(s, false), { ...s, table: sigmaTable(s.schedule) }),
 } satisfies Record<SchedulerName, (s: Setting) => Step[]>;
 
-export { SCHEDULERS, type SchedulerName };
+export { SCHEDULERS, type SchedulerName, type Jumps };
 
 /** Options that are not given come from the model's config. */
 export interface RunOptions {
@@ -143,8 +145,16 @@ export interface RunOptions {
   readonly sigmas?: SigmaSpacing;
   /** What the network predicts, where the config is wrong about it. */
   readonly prediction?: PredictionType;
-  /** ddpm only. */
+  /** ddpm only; the learned ones need a model with twice as many channels out as in. */
   readonly variance?: VarianceType;
+  /** What is done to x0Hat; pndm leaves it alone. */
+  readonly clip?: Clip;
+  /** unipc only: 2 unless given or in the config. */
+  readonly order?: 1 | 2 | 3;
+  /** unipc only: which B(h); bh2 unless given, bh1 is for few steps without guidance. */
+  readonly bh?: 'bh1' | 'bh2';
+  /** ddpm and ddim: RePaint's walks back and forth. */
+  readonly jumps?: Jumps;
   /** edm only: S_churn, 0 or more. */
   readonly churn?: number;
   /** ddim only: derive epsHat from the clipped x0Hat. */
@@ -167,6 +177,9 @@ const ONLY: Partial<Record<keyof RunOptions, readonly SchedulerName[]>> = {
   epsFromClipped: ['ddim'],
   invert: ['ddim'],
   variance: ['ddpm'],
+  order: ['unipc'],
+  bh: ['unipc'],
+  jumps: ['ddpm', 'ddim'],
   churn: ['edm'],
   timesteps: ['ddpm', 'ddim', 'pndm'],
   respacing: ['ddpm', 'ddim', 'pndm'],
@@ -189,6 +202,24 @@ export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[]
   among('prediction type', run.prediction, PREDICTION_TYPES);
   among('variance', run.variance, VARIANCES);
   among('compat mode', run.compat, ['diffusers']);
+  among('B(h)', run.bh, ['bh1', 'bh2']);
+  if (run.order !== undefined && ![1, 2, 3].includes(run.order))
+    refuse(`The order is ${String(run.order)}.`, 'Choose 1, 2 or 3.');
+  checkClip(run.clip, refuse);
+  if (run.jumps) {
+    const { length, samples } = run.jumps;
+    if (!(
+      Number.isInteger(length) &&
+      length >= 1 &&
+      Number.isInteger(samples) &&
+      samples >= 1 &&
+      samples <= 1000
+    ))
+      refuse(
+        `Jumps of ${length} steps, ${samples} times, are not possible.`,
+        'Give two whole numbers from 1 up.',
+      );
+  }
   if (!(eta >= 0 && eta <= 1)) refuse(`eta is ${String(eta)}.`, 'Choose a number from 0 to 1.');
   if (!(churn >= 0 && churn <= 1e6)) refuse(`The churn is ${String(churn)}.`, 'Choose a number from 0 up.');
   for (const [option, names] of Object.entries(ONLY))
@@ -220,39 +251,67 @@ export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[]
     steps,
     spacing,
     predictionType: run.prediction ?? config.predictionType,
-    // diffusers clips in DDPM and DDIM only; x0Hat is what the others step with, too, so we clip it in all.
-    clip: compat && scheduler !== 'ddpm' && scheduler !== 'ddim' ? null : config.clip,
+    clip: run.clip === undefined ? clipOf(config, scheduler, compat) : run.clip,
     compat,
     begin,
   };
+  if (compat && scheduler === 'ddpm' && (run.variance ?? config.variance) === 'learned')
+    refuse(
+      'diffusers takes the root of a learned variance, which models learn the log of.',
+      'Leave compat out, or choose another variance.',
+    );
   if (run.invert) {
-    if (eta > 0 || begin > 0)
-      refuse('An inversion has no noise and no beginning.', 'Leave eta and begin out.');
+    if (eta > 0 || begin > 0 || run.jumps)
+      refuse('An inversion has no noise, no beginning and no jumps.', 'Leave eta, begin and jumps out.');
     return ddimInverseSteps(setting.schedule, timesteps(setting), {
       ...setting,
       finalAlphaOne: config.finalAlphaOne ?? true,
     });
   }
   const sampler = SAMPLERS[scheduler];
-  const list = sampler(setting);
-  if (begin === 0) return list;
-  // Steps keep the index, and with it the noise, that they have in the whole run.
-  const skipped = sampler({ ...setting, begin: 0 }).length - list.length;
-  return list.map((step) => ({ ...step, index: step.index + skipped }));
+  let list: Step[] = sampler(setting);
+  if (begin > 0) {
+    // Steps keep the index, and with it the noise, that they have in the whole run.
+    const skipped = sampler({ ...setting, begin: 0 }).length - list.length;
+    list = list.map((step) => ({ ...step, index: step.index + skipped }));
+  }
+  return run.jumps ? withJumps(list, run.jumps, setting.schedule) : list;
 }
 
-/**
- * Noise that belongs to the state which a run starts from: x = a x_0 + s eps (DDPM eq. 4).
- * @param t a timestep, 0 to T - 1, possibly between two
- */
-export function noiseLevel(config: SchedulerConfig, t: number): { readonly a: number; readonly s: number } {
-  if (!(t >= 0 && t <= config.T - 1))
-    throw new DiffusionError(
-      'bad-option',
-      `There is no timestep ${t}.`,
-      `Choose one from 0 to ${config.T - 1}.`,
-    );
-  return levelAt(sigmaTable(makeSchedule(config)), t);
+/** diffusers clips in DDPM, DDIM and Heun only; x0Hat is what the others step with, too, so we clip it in all. */
+function clipOf({ clip }: SchedulerConfig, scheduler: SchedulerName, compat: boolean): Clip {
+  if (!compat || scheduler === 'ddpm' || scheduler === 'ddim') return clip;
+  const thresholds = scheduler === 'unipc' || scheduler.startsWith('dpmpp');
+  return (typeof clip === 'object' ? thresholds : scheduler === 'heun') ? clip : null;
+}
+
+function checkClip(clip: Clip | undefined, refuse: (what: string, action: string) => never): void {
+  if (clip === undefined || clip === null) return;
+  if (typeof clip === 'object') {
+    if (!(clip.quantile > 0 && clip.quantile <= 1 && clip.max >= 1 && clip.max <= 1e6))
+      refuse(
+        `A threshold at the quantile ${String(clip.quantile)}, at most ${String(clip.max)}, is not possible.`,
+        'Give a quantile above 0, up to 1 (0.995 is usual), and a maximum from 1 up.',
+      );
+  } else if (!(clip > 0 && clip <= 1e6))
+    refuse(`x0Hat cannot be clipped to ${String(clip)}.`, 'Give a number above 0; 1 is usual.');
+}
+
+/** The noise level of each timestep: x_t = a x_0 + s eps (DDPM eq. 4). */
+export function noiseLevels(
+  config: SchedulerConfig,
+): (t: number) => { readonly a: number; readonly s: number } {
+  const table = sigmaTable(makeSchedule(config));
+  return (t) => {
+    if (t === -1) return CLEAN;
+    if (!(t >= 0 && t <= config.T - 1))
+      throw new DiffusionError(
+        'bad-option',
+        `There is no timestep ${t}.`,
+        `Choose one from 0 to ${config.T - 1}.`,
+      );
+    return levelAt(table, t);
+  };
 }
 
 /**

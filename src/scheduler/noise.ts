@@ -10,9 +10,10 @@
 import { DiffusionError } from '../errors.ts';
 import { normalTable } from './normal_table.ts';
 
-/** Stream of the noise that a run starts from (step 0), and of the noise that its steps add. */
+/** Stream of the noise that a run starts from (step 0), of the noise that its steps add, and of that of inpainting. */
 export const STREAM_X_T = 0;
 export const STREAM_Z = 1;
+export const STREAM_REPAINT = 2;
 
 const mulHigh = (a: number, b: number): number => {
   const low = (a & 0xffff) * (b & 0xffff);
@@ -79,4 +80,23 @@ export function normals(
       out[block * 4 + lane] = normalFromBits(words[lane]!);
   }
   return out;
+}
+
+/**
+ * Spherical interpolation (Shoemake 1985) from a (u = 0) to b (u = 1): what lies between two draws of noise has their
+ * length, which the straight line between them has not.
+ */
+export function slerp(
+  a: Float32Array<ArrayBuffer>,
+  b: Float32Array<ArrayBuffer>,
+  u: number,
+): Float32Array<ArrayBuffer> {
+  const dot = (p: Float32Array, q: Float32Array): number => p.reduce((sum, v, i) => sum + v * q[i]!, 0);
+  const cosine = dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+  const angle = Math.acos(Math.min(Math.max(cosine, -1), 1));
+  const near = !(Math.sin(angle) > 1e-6); // parallel: the straight line
+  const [p, q] = near
+    ? [1 - u, u]
+    : [Math.sin((1 - u) * angle) / Math.sin(angle), Math.sin(u * angle) / Math.sin(angle)];
+  return a.map((v, i) => p * v + q * b[i]!);
 }

@@ -2,11 +2,11 @@
 
 import type { Level } from './levels.ts';
 import { x0HatOf, type PredictionType } from './prediction.ts';
-import type { Mix, Step } from './step.ts';
+import type { Clip, Mix, Step } from './step.ts';
 
 export interface SolverOptions {
   readonly predictionType: PredictionType;
-  readonly clip: number | null;
+  readonly clip: Clip;
 }
 
 /** The fields of a step that say how x0Hat comes from the network at a level. */

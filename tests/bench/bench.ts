@@ -70,9 +70,6 @@ async function measure(gpu: Gpu, label: string, files: ModelFiles, peak: number)
       count: batch,
       height,
       width,
-      guided: false,
-      givenNoise: false,
-      slots: 0,
     });
     // A step that stands still: x stays finite whatever the weights are.
     const still = { x0_x: 0, x0_m: 0, clip: 1, sigma: 0, guidance: 1, index: 0, mix: [] };

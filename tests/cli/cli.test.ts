@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { decode } from 'fast-png';
+import { decode, encode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from '../../src/cli/main.ts';
+import { normals } from '../../src/scheduler/noise.ts';
 import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { classify } from '../helpers/classifier.ts';
@@ -52,30 +53,20 @@ async function sample(
 }
 
 describe('trajectories equal those of diffusers at every step', () => {
-  const solvers = [
-    'pndm',
-    'euler',
-    'euler-ancestral',
-    'heun',
-    'dpmpp-2m',
-    'dpmpp-2s',
-    'dpmpp-3m',
-    'dpmpp-sde',
-    'unipc',
-  ];
   // f32 against f32: errors of 1e-6 in epsilon grow with 1 / sqrt(alphaBar) in the first steps.
-  // dpmpp-2s begins at t = 999 of the cosine schedule, where 1 / sqrt(alphaBar) is 20,000 and diffusers clips nothing:
-  // its states reach 12,000, and are compared relative to that.
+  // Lists that begin at t = 999 of the cosine schedule, where 1 / sqrt(alphaBar) is 20,000 and diffusers clips nothing,
+  // have states of 12,000, and are compared relative to that.
   const tolerance = (state: Float32Array) => ({
     atol: Math.max(2e-3, 2e-4 * state.reduce((most, x) => Math.max(most, Math.abs(x)), 0)),
     rtol: 0,
   });
+
   it.each([
     ['ddim', ['--scheduler', 'ddim', '--steps', '50', '--labels', '3,7']],
     ['ddpm', ['--scheduler', 'ddpm', '--steps', '25', '--labels', '5']],
     ['guided', ['--scheduler', 'ddim', '--steps', '20', '--labels', '8', '--guidance', '3', '--eta', '0.5', '--spacing', 'trailing']],
-    ...solvers.map((name) => [name, ['--scheduler', name, '--steps', '10', '--labels', '4', '--spacing', name === 'dpmpp-2s' ? 'linspace' : 'leading']] as const),
-  ] as [string, string[]][])('%s', async (name, args) => {
+    ['rescaled', ['--scheduler', 'ddim', '--steps', '10', '--labels', '2,6', '--guidance', '4', '--guidance-rescale', '0.7', '--threshold', '0.9,1.6']],
+  ] as [string, string[]][])('%s, with their noise', async (name, args) => {
     const golden = readSafetensors(readFileSync(fixture(`digits/${name}.safetensors`)), name);
     const noise = fixture(`digits/${name}.safetensors`); // x_T and z, among others
     const result = await sample(...args, '--noise', noise, '--trajectory', '--compat', 'diffusers');
@@ -90,7 +81,25 @@ describe('trajectories equal those of diffusers at every step', () => {
     }
     expect(result.get('x_0')!.shape).toEqual(got.shape.slice(1));
   }); // prettier-ignore
-});
+
+  // With our own noise, made once more in numpy and scipy; of each state rows and columns 12 to 19.
+  const solvers = readSafetensors(readFileSync(fixture('digits/solvers.safetensors')), 'solvers');
+  const runs = [...solvers.keys()].filter((key) => key.endsWith('.x_t')).map((key) => key.split('.') as [string, string]);
+  it('all solvers at 5, 10, 13 and 50 steps', () => expect(runs).toHaveLength(9 * 4));
+  it.each(runs)('%s, %s steps, with our noise', async (name, steps) => {
+    const spacing = name === 'dpmpp-2s' ? 'linspace' : 'leading';
+    const result = await sample('--scheduler', name, '--steps', steps, '--labels', '4', '--spacing', spacing, '--seed', '11', '--trajectory', '--compat', 'diffusers');
+    const wanted = toFloat32(solvers.get(`${name}.${steps}.x_t`)!);
+    expectClose(result.get('timesteps')!.data, toFloat32(solvers.get(`${name}.${steps}.timesteps`)!), { atol: 1e-3, rtol: 0 }, 'timesteps');
+    const got = result.get('x_t')!;
+    expect(got.shape[0]! * 64).toBe(wanted.length);
+    for (let i = 0; i < got.shape[0]!; i++) {
+      const state = got.data.subarray(i * 1024, (i + 1) * 1024);
+      const cut = Float32Array.from({ length: 64 }, (_, k) => state[(12 + (k >> 3)) * 32 + 12 + (k & 7)]!);
+      expectClose(cut, wanted.subarray(i * 64, (i + 1) * 64), tolerance(state), `x_t after step ${i}`);
+    }
+  });
+}); // prettier-ignore
 
 describe('sample', () => {
   it('the same seed draws the same; a batch equals its singles; a grid as PNG', async () => {
@@ -216,7 +225,76 @@ describe('edits', () => {
     expect(always.data).not.toEqual(off.data);
   });
 
+  it('inpainting: what is kept is kept to the bit, what is painted changes, and jumps take their steps', async () => {
+    const png = join(folder, 'kept.png');
+    const common = ['--scheduler', 'ddpm', '--steps', '6', '--labels', '8'];
+    await sample(...common, '--seed', '1', '--png', png);
+    const mask = join(folder, 'mask.png');
+    const half = Uint8Array.from({ length: 1024 }, (_, i) => (i % 32 < 16 ? 0 : 255));
+    writeFileSync(mask, encode({ width: 32, height: 32, data: half, channels: 1, depth: 8 }));
+    const picture = decode(readFileSync(png)).data;
+    const edit = [...common, '--seed', '2', '--init', png, '--mask', mask, '--trajectory'];
+    const plain = await sample(...edit);
+    const walked = await sample(...edit, '--jumps', '2,3');
+    for (const result of [plain, walked]) {
+      const x0 = result.get('x_0')!.data;
+      const at = (i: number) => Math.fround(picture[i]! / 127.5 - 1);
+      for (let i = 0; i < 1024; i++) if (i % 32 < 16) expect(x0[i]).toBeCloseTo(at(i), 6);
+      expect(x0.some((x, i) => i % 32 >= 16 && Math.abs(x - at(i)) > 0.5)).toBe(true);
+    }
+    expect(plain.get('x_t')!.shape[0]).toBe(7);
+    // Stretches of two steps with 1 and 3 to go, walked three times: 2 x 2 jumps, each with two steps more.
+    expect(walked.get('x_t')!.shape[0]).toBe(7 + 4 * 3);
+    expect(walked.get('x_0')!.data).not.toEqual(plain.get('x_0')!.data);
+    // Before the end the kept half is the picture at the noise level of its timestep: its mean is sqrt(alphaBar) of it.
+    const timesteps = walked.get('timesteps')!.data;
+    expect([...timesteps].some((t, i) => i > 0 && t > timesteps[i - 1]!)).toBe(true);
+  });
+
+  it('a slide between two seeds begins and ends in their pictures', async () => {
+    const common = ['--scheduler', 'ddim', '--steps', '4', '--labels', '5,5,5,5'];
+    const slide = (await sample(...common, '--interpolate', '5,9')).get('x_0')!.data;
+    for (const [seed, at] of [['5', 0], ['9', 3]] as const) {
+      const single = (await sample('--scheduler', 'ddim', '--steps', '4', '--labels', '5', '--seed', seed)).get('x_0')!;
+      expectClose(slide.slice(at * 1024, (at + 1) * 1024), single.data, { atol: 1e-5, rtol: 0 });
+    }
+    const distance = (i: number, j: number) => Math.hypot(...slide.slice(i * 1024, (i + 1) * 1024).map((x, k) => x - slide[j * 1024 + k]!));
+    expect(distance(0, 1)).toBeLessThan(distance(0, 3));
+  }); // prettier-ignore
+
+  it('a picture at a timestep of the forward process, and back from there with another sampler', async () => {
+    const png = join(folder, 'one.png');
+    await sample('--scheduler', 'ddim', '--steps', '4', '--labels', '1', '--png', png);
+    const picture = Float32Array.from(decode(readFileSync(png)).data, (v) => v / 127.5 - 1);
+    const output = join(folder, 'noised.safetensors');
+    const noised = async (t: string) => {
+      const args = ['--model', DIGITS, '--init', png, '--timestep', t, '--seed', '3', '--output', output];
+      expect(await run('noise', ...args)).toMatchObject({ code: 0, err: '' });
+      return toFloat32(readSafetensors(readFileSync(output), 'noised').get('x_T')!);
+    };
+    const alphaBar = (t: number) => Math.cos((((t + 1) / 1000 + 0.008) / 1.008) * (Math.PI / 2)) ** 2 / Math.cos((0.008 / 1.008) * (Math.PI / 2)) ** 2;
+    const eps = normals(3, 0, 0, 1024);
+    for (const t of [0, 400, 800])
+      expectClose(await noised(String(t)), picture.map((x, i) => Math.sqrt(alphaBar(t)) * x + Math.sqrt(1 - alphaBar(t)) * eps[i]!), { atol: 1e-5, rtol: 0 }, `t = ${t}`);
+    // 800 is where a leading run of 10 steps stands after one.
+    const rest = await run('sample', '--model', DIGITS, '--scheduler', 'heun', '--spacing', 'leading', '--steps', '10', '--begin', '1', '--noise', output, '--output', join(folder, 'rest'));
+    expect(rest).toMatchObject({ code: 0, err: '' });
+  }); // prettier-ignore
+
   it.each([
+    ['a mask without a picture', ['--mask', fixture('digits/classifier.safetensors')], 'bad-input'],
+    ['jumps without a mask', ['--scheduler', 'ddpm', '--jumps', '2,2'], 'bad-option'],
+    ['jumps of a multistep solver', ['--scheduler', 'unipc', '--jumps', '2,2'], 'bad-option'],
+    ['jumps of nothing', ['--scheduler', 'ddpm', '--jumps', '0,2'], 'bad-option'],
+    ['a slide of one picture', ['--interpolate', '1,2'], 'bad-option'],
+    ['a slide between what are no seeds', ['--interpolate', '1,-2', '--count', '2'], 'bad-option'],
+    ['a variance that was not learned', ['--scheduler', 'ddpm', '--variance', 'learned_range'], 'bad-option'],
+    ['a threshold above 1', ['--threshold', '1.5'], 'bad-option'],
+    ['two ways with x0Hat', ['--threshold', '0.9', '--clip', '1'], 'bad-option'],
+    ['an interval of no width', ['--clip', '0'], 'bad-option'],
+    ['an order of 4', ['--scheduler', 'unipc', '--order', '4'], 'bad-option'],
+    ['another B(h)', ['--scheduler', 'unipc', '--bh', 'bh3'], 'bad-option'],
+    ['too much rescaling', ['--guidance-rescale', '2'], 'bad-option'],
     ['a picture that is none', ['--init', fixture('digits/classifier.safetensors')], 'bad-input'],
     ['a picture that is not there', ['--init', '/nowhere.png'], 'file-not-found'],
     ['strength without a picture', ['--strength', '0.5'], 'bad-option'],
@@ -229,6 +307,25 @@ describe('edits', () => {
     expect(result.err).toMatch(new RegExp(`^error ${code}: `));
   });
 });
+
+describe('a model that learned its variance', () => {
+  it('draws as diffusers does, every step', async () => {
+    const args = ['--model', fixture('unets/heads'), '--scheduler', 'ddpm'];
+    const noise = fixture('unets/learned.safetensors');
+    const golden = readSafetensors(readFileSync(noise), 'learned');
+    const output = join(folder, 'learned.safetensors');
+    const result = await run('sample', ...args, '--count', '2', '--steps', '12', '--variance', 'learned_range', '--noise', noise, '--trajectory', '--compat', 'diffusers', '--output', output);
+    expect(result).toMatchObject({ code: 0, err: '' });
+    const got = toFloat32(readSafetensors(readFileSync(output), 'out').get('x_t')!);
+    expectClose(got, toFloat32(golden.get('x_t')!), { atol: 1e-3, rtol: 1e-3 }, 'x_t');
+  });
+
+  it('and with any other sampler, which leaves the variance alone', async () => {
+    const output = join(folder, 'other.safetensors');
+    for (const name of ['ddim', 'dpmpp-sde'])
+      expect(await run('sample', '--model', fixture('unets/heads'), '--scheduler', name, '--steps', '4', '--output', output)).toMatchObject({ code: 0, err: '' });
+  });
+}); // prettier-ignore
 
 describe('eps', () => {
   it('writes the raw output', async () => {

@@ -1,6 +1,7 @@
 /** The contract of src/scheduler/step.ts on plain numbers: a CPU run of a sampler without a GPU. */
 
 import type { Mix, Step } from '../../src/scheduler/step.ts';
+import { clipped } from '../reference/update.ts';
 
 export interface State {
   readonly x: number[];
@@ -15,10 +16,10 @@ export function applyStep(
   z: (j: number) => number,
 ): State & { x0Hat: number[] } {
   const m = x.map(network);
-  const x0Hat = x.map((value, j) => {
-    const x0 = step.x0Hat.x * value + step.x0Hat.m * m[j]!;
-    return step.clip === null ? x0 : Math.min(Math.max(x0, -step.clip), step.clip);
-  });
+  const x0Hat = clipped(
+    x.map((value, j) => step.x0Hat.x * value + step.x0Hat.m * m[j]!),
+    step.clip,
+  );
   const mix = (part: Mix, j: number): number =>
     [[part.x, x[j]!], [part.x0Hat, x0Hat[j]!], [part.m, m[j]!], ...(part.h ?? []).map((f, k) => [f, h[k]?.[j] ?? 0])]
       .reduce((sum, [factor, number]) => sum + (factor ? factor * number! : 0), 0); // prettier-ignore

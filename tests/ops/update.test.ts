@@ -16,7 +16,14 @@ const SHAPES: Shape[] = [
 const WHOLE: UpdateStep = { x0_x: 2, x0_m: -1, clip: 3, sigma: 4, guidance: 3, index: 5, mix: [[1, 2, -2]] };
 const SEEDS = [7, 8, 2 ** 33 + 9];
 
-function run(x: Array4, output: Array4, step: UpdateStep, z: Array4 | null, h: readonly Array4[] = []) {
+function run(
+  x: Array4,
+  output: Array4,
+  step: UpdateStep,
+  z: Array4 | null,
+  h: readonly Array4[] = [],
+  measured = false,
+) {
   const n = x.shape[0];
   return launch(gpu(), 'f32', (b) => {
     const [state, x0Hat] = [b.input('x', x, 'planar'), b.tape.pinned('x0Hat', x.shape, 'f32')];
@@ -33,7 +40,7 @@ function run(x: Array4, output: Array4, step: UpdateStep, z: Array4 | null, h: r
             },
             'planar',
           );
-    update(b.tape, 'update', {
+    const bindings = {
       history,
       x: state,
       x0Hat,
@@ -49,7 +56,8 @@ function run(x: Array4, output: Array4, step: UpdateStep, z: Array4 | null, h: r
             ),
             normalTable: b.words('table', normalTable as Uint32Array<ArrayBuffer>),
           },
-    });
+    };
+    update(b.tape, 'update', bindings, measured);
     const flag = b.tape.pinned('flag', [1, 1, 1, 4], 'f32');
     flag.storage.buffer = fault;
     return { x: state, x0Hat, flag, history: history ?? flag };
@@ -159,4 +167,75 @@ it.each([NaN, Infinity, -Infinity])('raises the flag when %s reaches the state',
     make(shape, () => 0),
   );
   expect(got.flag[0]).not.toBe(0);
+});
+
+describe('dynamic thresholding and rescaled guidance', () => {
+  const shapes: Shape[] = [
+    [1, 1, 1, 1], // one number: the quantile is it
+    [1, 1, 1, 2],
+    [2, 3, 5, 7],
+    [3, 3, 17, 19],
+  ];
+  const step = { ...WHOLE, x0_x: 1.5, x0_m: -0.7, sigma: 0, mix: [[0.3, 0.6, 0.1]] };
+
+  it.each(shapes.flatMap((s) => [0.5, 0.9, 0.995, 1].map((q) => [q, s] as const)))(
+    'the quantile %d of %j',
+    async (quantile, shape) => {
+      const [x, output] = [gaussian(shape, 1), gaussian(shape, 2)];
+      const options = { ...step, clip: { quantile, max: 1.8 } };
+      const got = await run(x, output, options, gaussian(shape, 3), [], true);
+      const wanted = reference(x, output, gaussian(shape, 3), options);
+      expectClose(got.x0Hat, wanted.x0Hat.data, { atol: 2e-6, rtol: 2e-6 }, 'x0Hat');
+      expectClose(got.x, wanted.x.data, { atol: 2e-6, rtol: 2e-6 }, 'x');
+    },
+  );
+
+  it('equal numbers, zeros of both signs and huge ones have their place in the order', async () => {
+    const shape: Shape = [1, 1, 4, 4];
+    const values = [0, -0, 2, 2, 2, -2, 1e-30, -1e-40, 1e20, -1e20, 3, -3, 5, 5, 0.5, 1];
+    const x = make(shape, (i) => values[i]!);
+    for (const quantile of [0.1, 0.3, 0.4, 7 / 15, 0.5, 0.7, 0.8, 0.9]) {
+      const options = { ...step, x0_x: 1, x0_m: 0, clip: { quantile, max: 1e30 } };
+      const got = await run(x, make(shape, () => 0), options, x, [], true); // prettier-ignore
+      const wanted = reference(x, make(shape, () => 0), x, options); // prettier-ignore
+      expectClose(got.x0Hat, wanted.x0Hat.data, { atol: 1e-7, rtol: 2e-6 }, `x0Hat at ${quantile}`);
+    }
+  });
+
+  it.each([0.3, 1])('guidance rescaled by %d, with and without thresholding', async (rescale) => {
+    for (const shape of shapes.slice(2))
+      for (const clip of [null, 1, { quantile: 0.9, max: 3 }]) {
+        const [n, ...rest] = shape;
+        const [x, output] = [gaussian(shape, 1), gaussian([2 * n, ...rest], 2)];
+        const options = { ...step, guidance: 4, rescale, clip };
+        const got = await run(x, output, options, x, [], true);
+        const wanted = reference(x, output, x, options);
+        expectClose(got.x, wanted.x.data, { atol: 1e-5, rtol: 1e-5 }, 'x');
+      }
+  });
+
+  it('an output of zeros is not divided by its spread', async () => {
+    const shape: Shape = [1, 1, 2, 2];
+    const options = { ...step, rescale: 1, guidance: 2 };
+    const got = await run(gaussian(shape, 1), make([2, 1, 2, 2], () => 0), options, gaussian(shape, 3), [], true); // prettier-ignore
+    expect(got.flag[0]).toBe(0);
+  });
+});
+
+describe('learned variance', () => {
+  it.each(SHAPES.flatMap((s) => [false, true].map((guided) => [guided, s] as const)))(
+    'guided: %s, %j',
+    async (guided, shape) => {
+      const [n, c, h, w] = shape;
+      const [x, z] = [gaussian(shape, 1), gaussian(shape, 3)];
+      const output = gaussian([guided ? 2 * n : n, 2 * c, h, w], 2);
+      for (const logVariance of [undefined, [-9, -2], [-1, 1]] as const) {
+        const options = { ...WHOLE, sigma: 1, ...(logVariance ? { logVariance } : {}) };
+        const got = await run(x, output, options, z);
+        const wanted = reference(x, output, z, options);
+        expectClose(got.x, wanted.x.data, { atol: 2e-5, rtol: 1e-5 }, 'x');
+        expectClose(got.x0Hat, wanted.x0Hat.data, { atol: 2e-5, rtol: 1e-5 }, 'x0Hat');
+      }
+    },
+  );
 });

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
 import { makeSteps, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
+import { makeSchedule } from '../../src/scheduler/schedule.ts';
 import type { SigmaSpacing } from '../../src/scheduler/levels.ts';
 import type { Spacing } from '../../src/scheduler/timesteps.ts';
 import type { Step } from '../../src/scheduler/step.ts';
@@ -33,13 +34,15 @@ const named = (runs: Run[]) =>
   );
 
 function follow(steps: readonly Step[], first: number[], states: number[][], tolerance: Tolerance): void {
-  expect(steps).toHaveLength(states.length);
   let state: State = { x: first, h: [] };
   steps.forEach((step, i) => {
     state = apply(step, state, z(i));
-    expectClose(state.x, states[i]!, tolerance, `step ${i}`);
-    state = { ...state, x: states[i]!.slice() };
+    expectClose(state.x, states[i] ?? state.x, tolerance, `step ${i}`);
+    state = { ...state, x: [...(states[i] ?? state.x)] };
   });
+  expect(state.x.every(Number.isFinite)).toBe(true);
+  // One is left out where the last step of diffusers is NaN (bh1).
+  expect([steps.length, steps.length - 1]).toContain(states.length);
 }
 
 describe('every step as diffusers (compat)', () => {
@@ -68,8 +71,74 @@ describe('every step as diffusers (compat)', () => {
       'timesteps',
     );
     const [first, ...states] = run.states;
+    expect(states).toHaveLength(run.timesteps.length - Number(run.config['solver_type'] === 'bh1'));
     follow(steps, first!, states, { atol: 2e-5, rtol: 2e-4 });
   });
+});
+
+interface Improved {
+  schedule: string;
+  T: number;
+  respacing: string;
+  v: number[];
+  steps: { t: number; x0: number; x: number; log_variance: number[] }[];
+}
+
+describe('respacing and learned variance as Improved DDPM has them (numpy, from the paper)', () => {
+  const runs = read('improved.json') as unknown as Improved[];
+  it.each(runs.map((r) => [r.schedule, r.T, r.respacing, r] as const))(
+    '%s, T = %i, "%s"',
+    (_, __, ___, run) => {
+      const config = parseSchedulerConfig(
+        { beta_schedule: run.schedule, num_train_timesteps: run.T, variance_type: 'learned_range' },
+        'fixture',
+      );
+      const steps = makeSteps(config, { scheduler: 'ddpm', respacing: run.respacing });
+      expect(steps.map((s) => s.t)).toEqual(run.steps.map((s) => s.t));
+      run.steps.forEach((wanted, i) => {
+        const { next, sigma, logVariance } = steps[i]!;
+        const last = i === steps.length - 1;
+        const close = { atol: 1e-9, rtol: 1e-8 }; // 1 - alphaBar / alphaBarPrev loses digits where t is 0
+        expectClose([next.x0Hat!, next.x!], [wanted.x0, wanted.x], close, `mean of step ${i}`);
+        expect(sigma).toBe(last ? 0 : 1);
+        const [min, max] = logVariance!;
+        if (!last)
+        expectClose(run.v.map((v) => min + ((v + 1) / 2) * (max - min)), wanted.log_variance, close, `log variance ${i}`); // prettier-ignore
+      });
+    },
+  );
+
+  it('learned: v is the log of the variance itself', () => {
+    const [step] = makeSteps(parseSchedulerConfig({ variance_type: 'learned' }, 'test'), {
+      scheduler: 'ddpm',
+    });
+    expect(step!.logVariance).toEqual([-1, 1]);
+    expect(() => makeSteps(parseSchedulerConfig({}, 'test'), { scheduler: 'ddpm', variance: 'learned', compat: 'diffusers' })).toThrow(/root of a learned variance/); // prettier-ignore
+  });
+});
+
+describe('the jumps of RePaint', () => {
+  // The timesteps of diffusers 0.42's RePaintScheduler for T = 1000: 20 steps, jumps of 4, each stretch three times.
+  const wanted = JSON.parse(readFileSync(new URL('../fixtures/repaint.json', import.meta.url), 'utf8')) as {
+    steps: number;
+    length: number;
+    samples: number;
+    timesteps: number[];
+  }[];
+  it.each(wanted.map((w) => [w.steps, w.length, w.samples, w.timesteps] as const))('%i steps, %i back, %i times', (steps, length, samples, timesteps) => {
+    const list = makeSteps(parseSchedulerConfig({}, 'test'), { scheduler: 'ddpm', steps, jumps: { length, samples } });
+    expect(list.map((s) => s.index)).toEqual(list.map((_, i) => i));
+    // Theirs lists where every step of q and p arrives; ours has one jump for `length` of them.
+    const stride = 1000 / steps;
+    const walked = list.flatMap((s) => s.jump ? Array.from({ length }, (_, k) => s.t + (k + 1) * stride) : s.tPrev >= 0 ? [s.tPrev] : []);
+    expect([list[0]!.t, ...walked]).toEqual(timesteps);
+    for (const { t, tPrev, jump } of list.filter((s) => s.jump)) {
+      const { alphaBar } = makeSchedule(parseSchedulerConfig({}, 'test'));
+      expect(jump!.c ** 2).toBeCloseTo(alphaBar[tPrev]! / alphaBar[t]!, 12);
+      expect(jump!.c ** 2 + jump!.s ** 2).toBeCloseTo(1, 12);
+      expect(tPrev).toBeGreaterThan(t);
+    }
+  }); // prettier-ignore
 });
 
 describe("sums published in diffusers' tests", () => {

@@ -1,0 +1,132 @@
+// Two numbers of each image that its step needs (src/scheduler/step.ts, src/sampler.ts):
+//
+//   factor     rescale * std(m_class) / std(m) + (1 - rescale), m the guided output    Lin et al. 2024, eq. 15 and 16
+//   threshold  the quantile of |x0Hat| over the image, x0Hat from the rescaled m        Saharia et al. 2022, section 2.3
+//
+// The quantile is exact, linear between its two neighbours (as torch.quantile): the k-th smallest number is found bit by
+// bit, eight at a time, in the bits of |x0Hat|, which sort as the numbers do.
+//
+// One workgroup measures one image. With GUIDED off the factor is 1.
+
+override WORKGROUP: u32;
+
+@group(0) @binding(0) var<storage, read_write> measures: array<vec2f>;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+
+var<workgroup> partial: array<f32, WORKGROUP>;
+var<workgroup> histogram: array<atomic<u32>, 256>;
+var<workgroup> chosen: vec2u; // bits found so far, numbers that are smaller
+var<workgroup> above: atomic<u32>;
+
+fn sum(lane: u32, value: f32) -> f32 {
+  partial[lane] = value;
+  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      partial[lane] += partial[lane + half];
+    }
+  }
+  let result = workgroupUniformLoad(&partial[0]);
+  workgroupBarrier();
+  return result;
+}
+
+#if GUIDED
+// Sum of squared deviations of the output with its class, or of the guided one.
+fn spread(n: u32, lane: u32, of_class: bool) -> f32 {
+  var own = 0.0;
+  for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+    own += select(guided(n, e), with_class(n, e), of_class);
+  }
+  let mean = sum(lane, own) / f32(layer.ELEMENTS);
+  own = 0.0;
+  for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+    let d = select(guided(n, e), with_class(n, e), of_class) - mean;
+    own += d * d;
+  }
+  return sum(lane, own);
+}
+#endif
+
+fn magnitude(n: u32, element: u32, factor: f32) -> u32 {
+  let x0 = step.x0_x * x[n * layer.ELEMENTS + element] + step.x0_m * (guided(n, element) * factor);
+  return bitcast<u32>(x0) & 0x7fffffffu;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let n = group.y * groups.x + group.x;
+  if (n >= layer.N) {
+    return;
+  }
+  var factor = 1.0;
+#if GUIDED
+  if (step.rescale > 0.0) {
+    let of_class = spread(n, lane, true);
+    let of_guided = spread(n, lane, false);
+    if (of_guided > 0.0) {
+      factor = mix(1.0, sqrt(of_class / of_guided), step.rescale);
+    }
+  }
+#endif
+  var threshold = 1.0;
+  if (step.quantile > 0.0) {
+    let position = step.quantile * f32(layer.ELEMENTS - 1u);
+    let rank = u32(position); // from 0
+    if (lane == 0u) {
+      chosen = vec2u(0u);
+      atomicStore(&above, 0x7f800000u);
+    }
+    for (var shift = 32u; shift > 0u; shift -= 8u) {
+      for (var bin = lane; bin < 256u; bin += WORKGROUP) {
+        atomicStore(&histogram[bin], 0u);
+      }
+      let so_far = workgroupUniformLoad(&chosen);
+      // Those that share the bits found so far; in the first round all.
+      for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+        let bits = magnitude(n, e, factor);
+        if (shift == 32u || (bits >> (shift & 31u)) == (so_far.x >> (shift & 31u))) {
+          atomicAdd(&histogram[(bits >> (shift - 8u)) & 255u], 1u);
+        }
+      }
+      workgroupBarrier();
+      if (lane == 0u) {
+        var smaller = so_far.y;
+        var bin = 0u;
+        loop {
+          let here = atomicLoad(&histogram[bin]);
+          if (smaller + here > rank || bin == 255u) {
+            break;
+          }
+          smaller += here;
+          bin++;
+        }
+        chosen = vec2u(so_far.x | (bin << (shift - 8u)), smaller);
+      }
+      workgroupBarrier();
+    }
+    let found = workgroupUniformLoad(&chosen);
+    // The next number in order: the same again where there are more of it, else the smallest above.
+    var equal = 0.0;
+    for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+      let bits = magnitude(n, e, factor);
+      if (bits == found.x) {
+        equal += 1.0;
+      } else if (bits > found.x) {
+        atomicMin(&above, bits);
+      }
+    }
+    let count = u32(sum(lane, equal));
+    threshold = bitcast<f32>(found.x);
+    if (found.y + count <= rank + 1u && rank + 1u < layer.ELEMENTS) {
+      threshold = mix(threshold, bitcast<f32>(atomicLoad(&above)), position - f32(rank));
+    }
+  }
+  if (lane == 0u) {
+    measures[n] = vec2f(factor, threshold);
+  }
+}

@@ -1,0 +1,59 @@
+import normal from '../../shaders/lib/normal.wgsl?raw';
+import philox from '../../shaders/lib/philox.wgsl?raw';
+import code from '../../shaders/repaint.wgsl?raw';
+import type { Tape } from '../gpu/tape.ts';
+import type { Tensor } from '../tensor.ts';
+import { expect, WORKGROUP } from './launch.ts';
+import type { NoiseSource } from './noise.ts';
+
+/** The numbers of shaders/repaint.wgsl: x <- mask (c x + s z) + (1 - mask) (a known + b z). */
+export interface Repaint {
+  readonly c: number;
+  readonly s: number;
+  readonly a: number;
+  readonly b: number;
+  /** Address of z. */
+  readonly index: number;
+}
+
+/** Bytes of the uniform buffer. */
+export const REPAINT_BYTES = 32;
+
+export function packRepaint({ c, s, a, b, index }: Repaint): ArrayBuffer {
+  const bytes = new ArrayBuffer(REPAINT_BYTES);
+  new Float32Array(bytes, 0, 4).set([c, s, a, b]);
+  new Uint32Array(bytes, 16, 1)[0] = index;
+  return bytes;
+}
+
+export interface RepaintBindings {
+  /** The state (N, C, H, W), changed in place. */
+  readonly x: Tensor;
+  /** The picture, the same shape. */
+  readonly known: Tensor;
+  /** The same shape: 1 where the picture is painted anew, 0 where it stays. */
+  readonly mask: Tensor;
+  /** Uniform buffer of REPAINT_BYTES. */
+  readonly numbers: GPUBuffer;
+  readonly source: NoiseSource;
+}
+
+/** shaders/repaint.wgsl on planar f32 tensors. */
+export function repaint(
+  tape: Tape,
+  label: string,
+  { x, known, mask, numbers, source }: RepaintBindings,
+): void {
+  const [n, c, h, w] = x.shape;
+  for (const tensor of [x, known, mask]) expect(label, tensor, x.shape, 'planar');
+  const size = c * h * w;
+  tape.record({
+    label,
+    shader: { name: 'repaint', code: philox + normal + code },
+    dtype: 'f32',
+    constants: { N: n, ELEMENTS: size, BLOCKS: Math.ceil(size / 4) },
+    bindings: [x, known, mask, numbers, source.seeds, source.normalTable],
+    threads: n * Math.ceil(size / 4),
+    workgroupSize: WORKGROUP,
+  });
+}
