@@ -26,7 +26,7 @@ export interface PndmOptions {
   readonly compat?: boolean;
 }
 
-/** @throws bad-option for fewer than four timesteps */
+/** @throws bad-option for fewer than four timesteps, and where the first steps are too long for f32 */
 export function pndmSteps(
   { alphaBar: table }: Schedule,
   timesteps: readonly number[],
@@ -40,6 +40,14 @@ export function pndmSteps(
       'Choose 4 steps or more, or another sampler.',
     );
   const at = (t: number): number => (t >= 0 ? table[t]! : finalAlphaOne ? 1 : table[0]!);
+  // Each of the four stages multiplies rounding errors by a' / a: 1e5 in the first step of a whole cosine schedule.
+  const growth = Math.sqrt(Math.max(...[0, 1, 2].map((k) => at(timesteps[k + 1]!) / at(timesteps[k]!))));
+  if (!(growth <= 50) && !compat)
+    throw new DiffusionError(
+      'bad-option',
+      `pndm cannot begin at timestep ${timesteps[0]} with steps this long: it would drown in rounding errors.`,
+      'Choose leading spacing, more steps, or another sampler.',
+    );
   const phi = (from: number, to: number, x: Mix, eps: Mix): Mix => {
     const [ab, abPrev] = [at(from), at(to)];
     const scale = (abPrev - ab) / (ab * Math.sqrt(1 - abPrev) + Math.sqrt(ab * (1 - ab) * abPrev));

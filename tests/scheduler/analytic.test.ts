@@ -152,7 +152,8 @@ describe('finite numbers, and as many steps as asked for', () => {
         for (const sigmas of [undefined, 'karras', 'exponential', 'beta'] as const) {
           if (sigmas && ['ddpm', 'ddim', 'pndm'].includes(scheduler)) continue;
           for (const steps of counts) {
-            if (scheduler === 'pndm' && steps < 4) continue;
+            const cosine = 'beta_schedule' in json && spacing !== 'leading'; // its first steps are refused by pndm
+            if (scheduler === 'pndm' && (steps < 4 || cosine)) continue;
             const all = makeSteps(parseSchedulerConfig(json, 'x'), {
               scheduler,
               steps,
