@@ -3,6 +3,7 @@
  * and a mixture of two. Orders of convergence, moments, and finite numbers for every legal number of steps.
  */
 
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
 import { makeSteps, SCHEDULERS, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
@@ -66,6 +67,20 @@ describe('order of convergence on the exact ODE of a Gaussian', () => {
     expect(slope, `error ${coarse.error} at 40 steps, ${fine.error} at 80`).toBeGreaterThan(order - 0.35);
     // n steps, of which the last takes one evaluation.
     expect(fine.evaluations).toBe(evaluations * 79 + 1);
+  });
+
+  it('error against evaluations, for docs/orders.svg (tests/plots/orders.py)', () => {
+    const names = ['euler', 'heun', 'dpmpp-2m', 'dpmpp-2s', 'dpmpp-3m', 'unipc', 'ode'] as const;
+    const curves = names.map((name) => ({
+      name,
+      points: [3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160].map((n) => error(name, n)),
+    }));
+    // Heun: 2 n - 1 evaluations.
+    expect(curves[1]!.points.map((p) => p.evaluations).slice(0, 3)).toEqual([5, 9, 13]);
+    for (const { points } of curves) expect(points.at(-1)!.error).toBeLessThan(points[0]!.error / 30);
+    const folder = new URL('../output/', import.meta.url);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(new URL('orders.json', folder), JSON.stringify(curves));
   });
 
   it('higher orders are nearer with the same number of evaluations', () => {
