@@ -163,7 +163,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       else {
         device.queue.writeBuffer(plan.timestep.storage.buffer!, 0, timestep.fill(step.t));
         const off = guided && guidanceInterval && !between(step.t, guidanceInterval);
-        device.queue.writeBuffer(plan.uniforms, 0, uniforms(step, off ? 1 : guidance, rescale));
+        device.queue.writeBuffer(plan.uniforms, 0, packStep(step, off ? 1 : guidance, rescale));
         if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
         submit(plan.step, 'step', device);
       }
@@ -271,7 +271,7 @@ function submit(recording: Recording, label: string, device: GPUDevice): void {
 }
 
 /** The contract of a step, flattened to the fields of shaders/lib/step.wgsl. */
-function uniforms(step: Step, guidance: number, rescale: number): ArrayBuffer {
+export function packStep(step: Step, guidance: number, rescale: number): ArrayBuffer {
   const { x0Hat, clip, next, save = [], sigma, logVariance, index } = step;
   const row = (mix: Mix | undefined) =>
     mix && [

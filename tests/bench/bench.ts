@@ -6,8 +6,16 @@ import { fileURLToPath } from 'node:url';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
+import { Tape } from '../../src/gpu/tape.ts';
 import { Model } from '../../src/model.ts';
-import { packUpdateStep } from '../../src/ops/update.ts';
+import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
+import { packUpdateStep, update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
+import { packStep } from '../../src/sampler.ts';
+import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
+import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
+import { normalTable } from '../../src/scheduler/normal_table.ts';
+import { slotsOf } from '../../src/scheduler/step.ts';
+import type { Shape, Tensor } from '../../src/tensor.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { expectedParameters } from '../../src/unet/parameters.ts';
 import type { ModelFiles } from '../../src/weights/files.ts';
@@ -113,6 +121,78 @@ async function measure(gpu: Gpu, label: string, files: ModelFiles, peak: number)
   return rows;
 }
 
+interface Cost {
+  readonly sampler: string;
+  readonly slots: number;
+  readonly msPerStep: number;
+  readonly share: number;
+}
+
+/** What the update costs by itself, for every sampler and edit, beside a whole step of the same model and batch. */
+async function updates(gpu: Gpu, config: object, files: ModelFiles, whole: Row): Promise<Cost[]> {
+  const { inChannels, sampleSize } = parseUNetConfig(config, whole.model);
+  const json = await files.read('scheduler/scheduler_config.json');
+  const schedule = parseSchedulerConfig(json && JSON.parse(new TextDecoder().decode(json)), whole.model);
+  const shape = [whole.batch, inChannels, ...sampleSize!] as Shape;
+  const costs: Cost[] = [];
+  for (const [name, scheduler, measured, masked] of [
+    ...SCHEDULERS.map((s) => [s, s, false, false] as const),
+    ['ddim, rescaled and thresholded', 'ddim', true, false] as const,
+    ['ddpm, inpainting', 'ddpm', false, true] as const,
+  ]) {
+    const steps = makeSteps(schedule, { scheduler, steps: 20 });
+    const slots = slotsOf(steps);
+    const buffers: GPUBuffer[] = [];
+    const make = (bytes: number, usage: number): GPUBuffer => {
+      const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: usage | 0x08 });
+      buffers.push(buffer);
+      return buffer;
+    };
+    const tape = new Tape();
+    const tensor = (label: string, n = 1): Tensor =>
+      tape.pinned(label, [n * shape[0], shape[1], shape[2], shape[3]], 'f32');
+    const source = { seeds: make(shape[0] * 8, 0x80), normalTable: make(normalTable.byteLength, 0x80) };
+    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
+    const uniforms = make(UPDATE_STEP_BYTES, 0x40);
+    const x = tensor('x');
+    const bindings = {
+      x,
+      x0Hat: tensor('x0Hat'),
+      output: tensor('output', measured ? 2 : 1),
+      step: uniforms,
+    };
+    const history = slots ? tensor('history', slots) : null;
+    update(tape, 'update', { ...bindings, fault: make(16, 0x80), z: source, history }, measured);
+    const numbers = make(REPAINT_BYTES, 0x40);
+    if (masked)
+      repaint(tape, 'repaint', { x, known: tensor('known'), mask: tensor('mask'), numbers, source });
+    const recording = await tape.build(gpu, name);
+    const packed = packStep(steps[10]!, 2, measured ? 0.7 : 0);
+    if (measured) new Float32Array(packed, 28, 1)[0] = 0.995;
+    gpu.device.queue.writeBuffer(uniforms, 0, packed);
+    const run = async (times: number): Promise<number> => {
+      const since = performance.now();
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (let i = 0; i < times; i++) recording.replay(pass);
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      await gpu.settled();
+      return (performance.now() - since) / times;
+    };
+    await run(10);
+    const times: number[] = [];
+    for (let i = 0; i < 7; i++) times.push(await run(200));
+    const msPerStep = times.sort((a, b) => a - b)[3]!;
+    costs.push({ sampler: name, slots, msPerStep, share: msPerStep / whole.msPerStep });
+    const [ms, share] = [msPerStep.toFixed(3).padStart(9), `${(100 * costs.at(-1)!.share).toFixed(2)} %`];
+    console.log(`${name.padEnd(32)} ${String(slots).padStart(5)} ${ms} ${share.padStart(12)}`);
+    recording.destroy();
+    buffers.forEach((buffer) => buffer.destroy());
+  }
+  return costs;
+}
+
 function print(r: Row): void {
   const cells = [
     r.model.padEnd(8),
@@ -135,14 +215,21 @@ export async function main(args: string[]): Promise<number> {
   console.log(`multiply-add peak, measured, f32: ${peak.toFixed(1)} GFLOP/s\n`);
   console.log('model    batch   ms/step  GFLOP/s share of peak dispatches cold start');
   const rows: Row[] = [];
-  if (!only || only === 'digits')
-    rows.push(...(await measure(gpu, 'digits', diskFiles(`${ROOT}weights/digits`), peak)));
+  const digits = diskFiles(`${ROOT}weights/digits`);
+  if (!only || only === 'digits') rows.push(...(await measure(gpu, 'digits', digits, peak)));
   if (!only || only === 'cifar10')
     rows.push(...(await measure(gpu, 'cifar10', randomModel('cifar10', CIFAR10), peak)));
+  const costs: Record<string, Cost[]> = {};
+  for (const row of rows.filter((r) => r.model === 'digits')) {
+    console.log(`\nthe update alone, digits, batch ${row.batch}`.padEnd(32));
+    console.log(`${'sampler'.padEnd(32)} slots   ms/step share of step`);
+    const config = JSON.parse(new TextDecoder().decode((await digits.read('unet/config.json'))!)) as object;
+    costs[`digits ${row.batch}`] = await updates(gpu, config, digits, row);
+  }
   mkdirSync(`${ROOT}tests/output`, { recursive: true });
   writeFileSync(
     `${ROOT}tests/output/bench.json`,
-    JSON.stringify({ adapter: gpu.adapter, peak, rows }, null, 2),
+    JSON.stringify({ adapter: gpu.adapter, peak, rows, updates: costs }, null, 2),
   );
   gpu.destroy();
   return 0;
