@@ -1,19 +1,26 @@
 // Adds the embedding of a class: out[n, c] = in[n, c] + table[label[n], c].
+// With TIME the learned embedding of a timestep: out[n, c] = table[t[n], c], rows past the end counting as the last.
 //
-// Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 an image. One invocation does four channels.
+// Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 and t one f32 an image. One invocation does four
+// channels.
 
 override WORKGROUP: u32;
 
 struct Layer {
   N: u32,
   C_BLOCKS: u32,
+  ROWS: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
-@group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> table: array<T4>;
+#if TIME
+@group(0) @binding(1) var<storage, read> t: array<f32>;
+#else
+@group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(3) var<storage, read> label: array<u32>;
+#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -26,5 +33,11 @@ fn main(
   if (n >= layer.N) {
     return;
   }
-  output[id] = T4(vec4f(input[id]) + vec4f(table[label[n] * layer.C_BLOCKS + id % layer.C_BLOCKS]));
+#if TIME
+  let row = min(u32(max(t[n], 0.0) + 0.5), layer.ROWS - 1u);
+  output[id] = table[row * layer.C_BLOCKS + id % layer.C_BLOCKS];
+#else
+  let row = min(label[n], layer.ROWS - 1u);
+  output[id] = T4(vec4f(input[id]) + vec4f(table[row * layer.C_BLOCKS + id % layer.C_BLOCKS]));
+#endif
 }

@@ -1,8 +1,10 @@
-// Group normalisation (Wu & He 2018), with SiLU behind it where asked for.
+// Group normalisation (Wu & He 2018), with an activation behind it where asked for.
 //
 //   out[n, c, p] = f((in[n, c, p] - mean) / sqrt(variance + eps) * gamma[c] + beta[c])
 //
-// mean and (biased) variance are over the C / groups channels of a group and all its pixels; f = SiLU or identity.
+// mean and (biased) variance are over the C / groups channels of a group and all its pixels; f = activation or identity.
+// With MODULATED (adaptive group norm, Dhariwal & Nichol 2021, eq. 5) its argument is first multiplied by 1 + scale[n, c],
+// and shift[n, c] is added.
 //
 // Layout c4. One workgroup does one group of one image, in three passes: mean, variance about that mean, output.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
@@ -23,6 +25,10 @@ struct Layer {
 
 @group(0) @binding(2) var<storage, read> gamma: array<T4>;
 @group(0) @binding(3) var<storage, read> beta: array<T4>;
+#if MODULATED
+@group(0) @binding(4) var<storage, read> scale: array<T4>;
+@group(0) @binding(5) var<storage, read> shift: array<T4>;
+#endif
 
 #if ALIGNED
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
@@ -40,8 +46,12 @@ fn total(v: vec4f) -> f32 {
 fn store(n: u32, g: u32, item: u32, normal: vec4f) {
   let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
   var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
-#if SILU
-  v = silu(v);
+#if MODULATED
+  let own = n * layer.C_BLOCKS + block;
+  v = v * (1.0 + vec4f(scale[own])) + vec4f(shift[own]);
+#endif
+#if ACTIVATION
+  v = activation(v);
 #endif
   output[at(n, g, item)] = T4(v);
 }
@@ -61,8 +71,12 @@ fn total(v: f32) -> f32 {
 fn store(n: u32, g: u32, item: u32, normal: f32) {
   let c = g * layer.CHANNELS + item / layer.PIXELS;
   var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
-#if SILU
-  v = silu(vec4f(v)).x;
+#if MODULATED
+  let own = n * layer.C_BLOCKS + c / 4u;
+  v = v * (1.0 + f32(scale[own][c % 4u])) + f32(shift[own][c % 4u]);
+#endif
+#if ACTIVATION
+  v = activation(vec4f(v)).x;
 #endif
   output[at(n, c, item % layer.PIXELS)] = T(v);
 }
@@ -107,9 +121,9 @@ fn main(
     let d = load(n, g, item) - mean;
     own += total(d * d);
   }
-  let scale = 1.0 / sqrt(sum(lane, own) / count + layer.EPS);
+  let factor = 1.0 / sqrt(sum(lane, own) / count + layer.EPS);
   for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
-    store(n, g, item, (load(n, g, item) - mean) * scale);
+    store(n, g, item, (load(n, g, item) - mean) * factor);
   }
 #if SCALAR
   // Lanes past C of the last block hold zero.

@@ -1,5 +1,5 @@
 // A linear layer on one vector an image: out[n, o] = bias[o] + sum over i of weight[o, i] * f(in[n, i]),
-// with f = SiLU or the identity.
+// with f = activation or identity; with SUM plus addend[n, o].
 //
 // Layout: vectors are (N, C, 1, 1) in c4; weights are packed [o / 4][i / 4] as 4x4 matrices, as in conv2d.
 // One invocation computes four outputs of one image.
@@ -17,6 +17,9 @@ struct Layer {
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<M4>;
 @group(0) @binding(3) var<storage, read> bias: array<T4>;
+#if SUM
+@group(0) @binding(4) var<storage, read> addend: array<T4>;
+#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -31,10 +34,13 @@ fn main(
     return;
   }
   var sum = vec4f(bias[o]);
+#if SUM
+  sum += vec4f(addend[id]);
+#endif
   for (var i = 0u; i < layer.I_BLOCKS; i++) {
     var v = vec4f(input[n * layer.I_BLOCKS + i]);
-#if SILU
-    v = silu(v);
+#if ACTIVATION
+    v = activation(v);
 #endif
     sum += mat4x4f(weight[o * layer.I_BLOCKS + i]) * v;
   }

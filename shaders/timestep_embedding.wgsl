@@ -2,6 +2,8 @@
 //
 //   angle = t[n] * frequency[i];   out[n, :] = sin(angle) then cos(angle), or cos then sin with COS_FIRST
 //
+// With LOG the angle is log(t[n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
+//
 // t planar (N, 1, 1, 1) f32, frequency one f32 for each of the DIM / 2 pairs (computed in ops/timestep_embedding.ts),
 // out (N, DIM, 1, 1) in c4; an odd DIM leaves a zero at the end. One invocation computes four outputs.
 //
@@ -56,12 +58,17 @@ fn main(
   if (n >= layer.N) {
     return;
   }
+#if LOG
+  let time = log(t[n]);
+#else
+  let time = t[n];
+#endif
   var v = vec4f(0);
   for (var l = 0u; l < 4u; l++) {
     let c = (id % layer.BLOCKS) * 4u + l;
     if (c < 2u * layer.HALF) {
       let second = c >= layer.HALF;
-      v[l] = wave(t[n] * frequency[select(c, c - layer.HALF, second)], second != (layer.COS_FIRST == 1u));
+      v[l] = wave(time * frequency[select(c, c - layer.HALF, second)], second != (layer.COS_FIRST == 1u));
     }
   }
   output[id] = T4(v);

@@ -1,4 +1,4 @@
-// From the network to the scheduler: c4 to planar f32, out[n, c, p] = in[n, c, p].
+// From the network to the scheduler: c4 to planar f32, out[n, c, p] = in[n, c, p], with DIVIDED over divisor[n].
 // One invocation writes one scalar.
 
 override WORKGROUP: u32;
@@ -13,6 +13,9 @@ struct Layer {
 
 @group(0) @binding(0) var<storage, read_write> output: array<f32>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
+#if DIVIDED
+@group(0) @binding(2) var<storage, read> divisor: array<f32>;
+#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -27,5 +30,10 @@ fn main(
   if (n >= layer.N) {
     return;
   }
-  output[id] = f32(input[(n * layer.BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u]);
+  let value = f32(input[(n * layer.BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u]);
+#if DIVIDED
+  output[id] = value / divisor[n];
+#else
+  output[id] = value;
+#endif
 }

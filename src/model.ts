@@ -149,12 +149,17 @@ export class Model {
     return this.#weights.dtype;
   }
 
-  /** Runs the network alone. All arrays row-major; eps comes back (N, outChannels, H, W). @throws bad-input, ... */
+  /**
+   * Runs the network alone. All arrays row-major; eps comes back (N, outChannels, H, W).
+   * @param inputs labels: one class an image; with class_embed_type timestep one number, with identity timeEmbeddingDim
+   *   numbers an image
+   * @throws bad-input, unsupported-model, limits-too-small, out-of-memory
+   */
   async predict(inputs: {
     readonly shape: Shape;
     readonly sample: Float32Array<ArrayBuffer>;
     readonly timestep: Float32Array<ArrayBuffer>;
-    readonly labels: readonly number[] | null;
+    readonly labels: readonly number[] | Float32Array<ArrayBuffer> | null;
   }): Promise<{ shape: Shape; eps: Float32Array<ArrayBuffer> }> {
     const { gpu, config } = this;
     const { shape, sample, timestep } = inputs;
@@ -172,17 +177,26 @@ export class Model {
         'Give one timestep for each sample.',
       );
     checkSize(config, h, w, this.label);
-    const labels = this.#checkLabels(inputs.labels, n);
+    const labels = this.#checkLabels(inputs.labels && [...inputs.labels], n);
     const tape = new Tape();
     const x = tape.pinned('sample', shape, 'f32');
     const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
-    const labelBuffer = labels && this.#buffer('class_labels', n * 4, STORAGE | COPY_DST);
-    const out = this.#network(tape, x, t, labelBuffer, 1);
+    const continuous = labels && config.classEmbedType !== null;
+    const labelBuffer =
+      labels && !continuous ? this.#buffer('class_labels', n * 4, STORAGE | COPY_DST) : null;
+    const labelTensor = continuous ? tape.pinned('class_labels', [n, labels.length / n, 1, 1], 'f32') : null;
+    const vectors =
+      labelTensor && config.classEmbedType === 'identity'
+        ? pack(tape, 'class_vectors', labelTensor, { dtype: this.dtype })
+        : labelTensor;
+    const out = this.#network(tape, x, t, vectors ?? labelBuffer, 1);
     const recording = await tape.build(gpu, 'eps');
     try {
       gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
       gpu.device.queue.writeBuffer(t.storage.buffer!, 0, timestep);
-      if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels));
+      if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels!));
+      if (labelTensor)
+        gpu.device.queue.writeBuffer(labelTensor.storage.buffer!, 0, Float32Array.from(labels!));
       const encoder = gpu.device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       recording.replay(pass);
@@ -229,6 +243,12 @@ export class Model {
         'unsupported-model',
         `${this.label} gives ${config.outChannels} channels for ${config.inChannels}.`,
         'Use a model with as many channels out as in, or twice as many (a learned variance).',
+      );
+    if (config.classEmbedType !== null)
+      throw new DiffusionError(
+        'unsupported-model',
+        `${this.label} takes labels that are not classes (class_embed_type ${config.classEmbedType}).`,
+        'Run the network alone, or sample with a model that has num_class_embeds, or no classes.',
       );
     checkSize(config, height, width, this.label);
     const passes = guided ? 2 : 1;
@@ -312,16 +332,34 @@ export class Model {
   }
 
   /** Planar sample -> planar raw output, with the images repeated `passes` times. */
-  #network(tape: Tape, x: Tensor, timestep: Tensor, labels: GPUBuffer | null, passes: number): Tensor {
+  #network(
+    tape: Tape,
+    x: Tensor,
+    timestep: Tensor,
+    labels: GPUBuffer | Tensor | null,
+    passes: number,
+  ): Tensor {
     const { config } = this;
     const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
     const sample = pack(tape, 'sample', x, { dtype: this.dtype, repeat: passes, ...centred });
     const out = recordUNet(tape, config, this.#weights, { sample, timestep, labels });
-    return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'));
+    // diffusers: what Fourier features tell of the noise level, the output is divided by (Song et al. 2021b, appendix C.1).
+    const divisor = config.timeEmbeddingType === 'fourier' ? timestep : null;
+    return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'), divisor);
   }
 
   #checkLabels(labels: readonly number[] | null, n: number): readonly number[] | null {
-    const classes = this.config.numClassEmbeds;
+    const { numClassEmbeds: classes, classEmbedType: type, timeEmbeddingDim } = this.config;
+    if (type !== null) {
+      const each = type === 'identity' ? timeEmbeddingDim : 1;
+      if (labels?.length !== n * each)
+        throw new DiffusionError(
+          'bad-input',
+          `There are ${n} samples and ${labels?.length ?? 0} class labels.`,
+          `${this.label} takes ${each} for each sample (class_embed_type ${type}).`,
+        );
+      return labels;
+    }
     if (classes === null) {
       if (labels)
         throw new DiffusionError('bad-input', `${this.label} has no classes.`, 'Leave the class labels out.');

@@ -8,7 +8,7 @@ import { Model } from '../model.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
-import { toIntegers, writeSafetensors } from '../weights/safetensors.ts';
+import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
 import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
 import { nodeGpu } from './node_gpu.ts';
 
@@ -182,7 +182,7 @@ async function eps(values: Values): Promise<void> {
       shape: x.shape as Shape,
       sample: x.data,
       timestep: t.data,
-      labels: labels ? toIntegers(labels) : null,
+      labels: labels ? (/^[IU]/.test(labels.dtype) ? toIntegers(labels) : toFloat32(labels)) : null,
     });
     await write(output, writeSafetensors([{ name: 'eps', shape: result.shape, data: result.eps }]));
   });

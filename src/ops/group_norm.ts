@@ -1,8 +1,8 @@
-import activation from '../../shaders/lib/activation.wgsl?raw';
 import code from '../../shaders/group_norm.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Tensor } from '../tensor.ts';
-import { WORKGROUP } from './launch.ts';
+import { activationCode, activationDefines, type Activation } from './activation.ts';
+import { expect, WORKGROUP } from './launch.ts';
 
 /** gamma and beta: C scalars each, padded with zeros to whole blocks. */
 export interface NormWeights {
@@ -14,10 +14,12 @@ export interface NormWeights {
 export interface NormOptions {
   readonly groups: number;
   readonly eps: number;
-  readonly silu?: boolean;
+  readonly activation?: Activation | null;
+  /** Adaptive group norm: the normalised x times 1 + scale, plus shift; (N, C, 1, 1) each. */
+  readonly modulation?: { readonly scale: Tensor; readonly shift: Tensor } | null;
 }
 
-/** Group normalisation, with SiLU behind it where asked for. (N, C, H, W) -> the same. shaders/group_norm.wgsl */
+/** Group normalisation, modulated and with an activation behind it where asked for. (N, C, H, W) -> the same. shaders/group_norm.wgsl */
 export function groupNorm(
   tape: Tape,
   label: string,
@@ -25,19 +27,25 @@ export function groupNorm(
   w: NormWeights,
   options: NormOptions,
 ): Tensor {
-  const { groups, eps, silu = false } = options;
+  const { groups, eps, activation = null, modulation = null } = options;
   const [n, c, h, width] = x.shape;
   if (c !== w.channels || c % groups !== 0)
     throw new Error(
       `${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`,
     );
+  if (modulation) for (const part of [modulation.scale, modulation.shift]) expect(label, part, [n, c, 1, 1]);
   const out = tape.temp(label, x.shape, x.dtype);
   const aligned = (c / groups) % 4 === 0;
   tape.record({
     label,
-    shader: { name: 'group_norm', code: activation + code },
+    shader: { name: 'group_norm', code: activationCode + code },
     dtype: x.dtype,
-    defines: { ALIGNED: aligned, SCALAR: !aligned, SILU: silu },
+    defines: {
+      ALIGNED: aligned,
+      SCALAR: !aligned,
+      MODULATED: modulation !== null,
+      ...activationDefines(activation),
+    },
     constants: {
       N: n,
       C: c,
@@ -48,7 +56,7 @@ export function groupNorm(
       CHANNELS: c / groups,
       ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
     },
-    bindings: [out, x, w.gamma, w.beta],
+    bindings: [out, x, w.gamma, w.beta, ...(modulation ? [modulation.scale, modulation.shift] : [])],
     threads: n * groups * WORKGROUP,
     workgroupSize: WORKGROUP,
   });

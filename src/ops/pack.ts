@@ -38,17 +38,28 @@ export function pack(tape: Tape, label: string, x: Tensor, options: PackOptions)
   return out;
 }
 
-/** c4 -> planar f32, the same shape; `out` is pinned by the caller. shaders/unpack.wgsl */
-export function unpack(tape: Tape, label: string, x: Tensor, out: Tensor): Tensor {
+/**
+ * c4 -> planar f32, the same shape; `out` is pinned by the caller. shaders/unpack.wgsl
+ * @param divisor of each image, planar (N, 1, 1, 1) f32
+ */
+export function unpack(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  out: Tensor,
+  divisor: Tensor | null = null,
+): Tensor {
   const [n, c, h, w] = x.shape;
+  if (divisor) expect(label, divisor, [n, 1, 1, 1], 'planar');
   expect(label, x, x.shape);
   expect(label, out, x.shape, 'planar');
   tape.record({
     label,
     shader: { name: 'unpack', code: unpackCode },
     dtype: x.dtype,
+    defines: { DIVIDED: divisor !== null },
     constants: { N: n, C: c, PIXELS: h * w, BLOCKS: blocks(c) },
-    bindings: [out, x],
+    bindings: [out, x, divisor],
     threads: n * c * h * w,
     workgroupSize: WORKGROUP,
   });

@@ -18,16 +18,16 @@ export function frequencies(dim: number, shift: number): Float32Array<ArrayBuffe
 
 /**
  * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1).
- * @param frequency buffer of `frequencies(dim, shift)`
+ * @param frequency buffer of `frequencies(dim, shift)`, or of 2 pi times the weights of Fourier features with `log`
  */
 export function timestepEmbedding(
   tape: Tape,
   label: string,
   t: Tensor,
   frequency: GPUBuffer,
-  options: { dim: number; cosFirst: boolean; dtype: DType },
+  options: { dim: number; cosFirst: boolean; dtype: DType; log?: boolean },
 ): Tensor {
-  const { dim, cosFirst, dtype } = options;
+  const { dim, cosFirst, dtype, log = false } = options;
   const [n] = t.shape;
   expect(label, t, [n, 1, 1, 1], 'planar');
   const out = tape.temp(label, [n, dim, 1, 1], dtype);
@@ -35,6 +35,7 @@ export function timestepEmbedding(
     label,
     shader: { name: 'timestep_embedding', code },
     dtype,
+    defines: { LOG: log },
     constants: {
       N: n,
       DIM: dim,

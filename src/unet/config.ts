@@ -1,8 +1,18 @@
 /** The config of a diffusers `UNet2DModel`, validated. Key names, defaults and meaning: diffusers 0.42, unet_2d.py. */
 
 import { DiffusionError } from '../errors.ts';
+import type { Activation } from '../ops/activation.ts';
 
-export type BlockType = 'DownBlock2D' | 'AttnDownBlock2D' | 'UpBlock2D' | 'AttnUpBlock2D';
+export type BlockType =
+  | 'DownBlock2D'
+  | 'AttnDownBlock2D'
+  | 'ResnetDownsampleBlock2D'
+  | 'UpBlock2D'
+  | 'AttnUpBlock2D'
+  | 'ResnetUpsampleBlock2D';
+
+/** How a block changes the size: a convolution, or a whole residual block around an average or a repetition. */
+export type Sampling = 'conv' | 'resnet';
 
 export interface UNetConfig {
   /** Height and width that the model was trained at; null when the config does not say. */
@@ -11,6 +21,10 @@ export interface UNetConfig {
   readonly outChannels: number;
   /** The network sees 2 x - 1. */
   readonly centerInputSample: boolean;
+  /** positional: sines of fixed frequencies; fourier: of log t with learned ones; learned: a table. */
+  readonly timeEmbeddingType: 'positional' | 'fourier' | 'learned';
+  /** Rows of a learned time embedding. */
+  readonly numTrainTimesteps: number | null;
   readonly freqShift: number;
   readonly flipSinToCos: boolean;
   readonly timeEmbeddingDim: number;
@@ -18,6 +32,12 @@ export interface UNetConfig {
   readonly upBlockTypes: readonly BlockType[];
   readonly hasMidBlock: boolean;
   readonly midAttention: boolean;
+  /** Of the attention blocks; the others say it in their names. */
+  readonly downsampleType: Sampling;
+  readonly upsampleType: Sampling;
+  readonly activation: Activation;
+  /** Time enters the second norm of a residual block as scale and shift (adaptive group norm), not as a bias. */
+  readonly scaleShift: boolean;
   readonly midBlockScaleFactor: number;
   readonly blockOutChannels: readonly number[];
   readonly layersPerBlock: number;
@@ -26,11 +46,13 @@ export interface UNetConfig {
   /** Channels of one attention head; null means one head. */
   readonly attentionHeadDim: number | null;
   readonly normNumGroups: number;
-  /** Groups of the norm before the attention of the mid block. */
-  readonly attnNormNumGroups: number;
+  /** Groups of the norm before the attention of the mid block; null: it has no norm. */
+  readonly attnNormNumGroups: number | null;
   readonly normEps: number;
   /** Rows of the class embedding; the last is the null class of classifier-free guidance. null: unconditional. */
   readonly numClassEmbeds: number | null;
+  /** timestep: the label is a number, embedded like a timestep; identity: it is a vector of timeEmbeddingDim numbers. */
+  readonly classEmbedType: 'timestep' | 'identity' | null;
 }
 
 /** Caps that no real model reaches: a hostile config must not make us count to 10^9. */
@@ -111,23 +133,21 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   const downBlockTypes = types(
     'down_block_types',
     ['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D'],
-    ['DownBlock2D', 'AttnDownBlock2D'],
+    ['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D'],
   );
   const upBlockTypes = types(
     'up_block_types',
     ['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
-    ['UpBlock2D', 'AttnUpBlock2D'],
+    ['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D'],
   );
   const hasMidBlock = only('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]) !== null;
 
-  only('time_embedding_type', 'positional', ['positional']);
-  only('downsample_type', 'conv', ['conv']);
-  only('upsample_type', 'conv', ['conv']);
-  only('act_fn', 'silu', ['silu', 'swish']);
-  only('resnet_time_scale_shift', 'default', ['default']);
-  only('class_embed_type', null, [null]);
+  const timeEmbeddingType = only('time_embedding_type', 'positional', ['positional', 'fourier', 'learned']);
+  const rows = get('num_train_timesteps', null);
+  const scaleShift = only('resnet_time_scale_shift', 'default', ['default', 'scale_shift']) === 'scale_shift';
+  const activation = only('act_fn', 'silu', ['silu', 'swish', 'gelu', 'relu', 'mish']);
+  const classEmbedType = only('class_embed_type', null, [null, 'timestep', 'identity']);
   real('dropout', get('dropout', 0), 0, 1); // of training only
-  get('num_train_timesteps', null); // of learned time embeddings only
 
   const headDim = get('attention_head_dim', 8);
   const attentionHeadDim = headDim === null ? null : whole('attention_head_dim', headDim, 1, MAX.channels);
@@ -140,6 +160,9 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     inChannels: whole('in_channels', get('in_channels', 3), 1, MAX.channels),
     outChannels: whole('out_channels', get('out_channels', 3), 1, MAX.channels),
     centerInputSample: flag('center_input_sample', false),
+    timeEmbeddingType: timeEmbeddingType as UNetConfig['timeEmbeddingType'],
+    numTrainTimesteps:
+      timeEmbeddingType === 'learned' ? whole('num_train_timesteps', rows, 1, MAX.classes) : null,
     freqShift: real('freq_shift', get('freq_shift', 0), 0, 1),
     flipSinToCos: flag('flip_sin_to_cos', true),
     timeEmbeddingDim:
@@ -148,6 +171,10 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     upBlockTypes,
     hasMidBlock,
     midAttention: flag('add_attention', true),
+    downsampleType: only('downsample_type', 'conv', ['conv', 'resnet']) as Sampling,
+    upsampleType: only('upsample_type', 'conv', ['conv', 'resnet']) as Sampling,
+    activation: (activation === 'swish' ? 'silu' : activation) as Activation,
+    scaleShift,
     midBlockScaleFactor: real('mid_block_scale_factor', get('mid_block_scale_factor', 1), 1e-6, 1e6),
     blockOutChannels,
     layersPerBlock: whole('layers_per_block', get('layers_per_block', 2), 1, MAX.layers),
@@ -155,9 +182,16 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     attentionHeadDim,
     normNumGroups,
     attnNormNumGroups:
-      attnGroups === null ? normNumGroups : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
+      attnGroups === null
+        ? scaleShift
+          ? null
+          : normNumGroups
+        : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
     normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
-    numClassEmbeds: classes === null ? null : whole('num_class_embeds', classes, 1, MAX.classes),
+    // With a class_embed_type there is no table, whatever the config says.
+    numClassEmbeds:
+      classes === null || classEmbedType !== null ? null : whole('num_class_embeds', classes, 1, MAX.classes),
+    classEmbedType: classEmbedType as UNetConfig['classEmbedType'],
   };
 
   for (const key of given.keys())
@@ -178,11 +212,21 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   ];
   for (const channels of attended)
     if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
-  if (hasMidBlock && config.midAttention) divides('attn_norm_num_groups', config.attnNormNumGroups, last);
+  if (hasMidBlock && config.midAttention && config.attnNormNumGroups !== null)
+    divides('attn_norm_num_groups', config.attnNormNumGroups, last);
   if (config.freqShift >= Math.floor(blockOutChannels[0]! / 2))
     refuse('freq_shift', `is ${config.freqShift}, and block_out_channels starts with ${blockOutChannels[0]}`);
   if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
   return config;
+}
+
+/** How the down block i, or the up block i, changes the size; null in the last of each. */
+export function samplingOf(c: UNetConfig, way: 'down' | 'up', i: number): Sampling | null {
+  if (i === c.blockOutChannels.length - 1) return null;
+  const [types, own] =
+    way === 'down' ? [c.downBlockTypes, c.downsampleType] : [c.upBlockTypes, c.upsampleType];
+  if (types[i]!.startsWith('Resnet')) return 'resnet';
+  return types[i]!.startsWith('Attn') ? own : 'conv';
 }
 
 /** Channels that every group norm of the residual blocks normalises. */

@@ -7,14 +7,16 @@
 import type { Tape } from '../gpu/tape.ts';
 import { attention } from '../ops/attention.ts';
 import { concat } from '../ops/concat.ts';
-import { conv2d, type Padding } from '../ops/conv2d.ts';
-import { embedding } from '../ops/embedding.ts';
-import { groupNorm } from '../ops/group_norm.ts';
-import { linear } from '../ops/linear.ts';
+import { conv2d, type ConvOptions, type Padding } from '../ops/conv2d.ts';
+import { downsampleAverage } from '../ops/downsample_average.ts';
+import { embedding, learnedTime } from '../ops/embedding.ts';
+import { groupNorm, type NormOptions } from '../ops/group_norm.ts';
+import { linear, type LinearOptions } from '../ops/linear.ts';
 import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleNearest } from '../ops/upsample_nearest.ts';
 import type { Tensor } from '../tensor.ts';
-import type { UNetConfig } from './config.ts';
+import { samplingOf, type UNetConfig } from './config.ts';
+import { timeInputs } from './parameters.ts';
 import type { UNetWeights } from './weights.ts';
 
 export interface UNetInputs {
@@ -22,8 +24,11 @@ export interface UNetInputs {
   readonly sample: Tensor;
   /** (N, 1, 1, 1) planar f32: the timestep of each image, 0 to T - 1, may be a fraction. */
   readonly timestep: Tensor;
-  /** One u32 an image; null for an unconditional model. */
-  readonly labels: GPUBuffer | null;
+  /**
+   * One u32 an image; with classEmbedType timestep planar f32 (N, 1, 1, 1), identity (N, timeEmbeddingDim, 1, 1) in c4;
+   * null for an unconditional model.
+   */
+  readonly labels: GPUBuffer | Tensor | null;
 }
 
 /** Records the network. Returns its raw output (N, outChannels, H, W) in c4. */
@@ -32,24 +37,44 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   const levels = blockOutChannels.length;
   const dtype = weights.dtype;
   const get = (label: string) => weights.layers.get(label)!;
-  const conv = (label: string, x: Tensor, options = {}) => conv2d(tape, label, x, get(label), options);
-  const dense = (label: string, x: Tensor, options = {}) => linear(tape, label, x, get(label), options);
-  const norm = (label: string, x: Tensor, silu: boolean, parts = groups) =>
-    groupNorm(tape, label, x, weights.norms.get(label)!, { groups: parts, eps, silu });
+  const conv = (label: string, x: Tensor, options: ConvOptions = {}) =>
+    conv2d(tape, label, x, get(label), options);
+  const dense = (label: string, x: Tensor, options: LinearOptions = {}) =>
+    linear(tape, label, x, get(label), options);
+  const norm = (label: string, x: Tensor, options: Partial<NormOptions> = {}) =>
+    groupNorm(tape, label, x, weights.norms.get(label)!, { groups, eps, ...options });
+  const { activation } = config;
 
-  const resnet = (label: string, x: Tensor, emb: Tensor, scale = 1): Tensor => {
-    const timeBias = dense(`${label}.time_emb_proj`, emb, { silu: true }); // (N, cOut, 1, 1)
-    let h = norm(`${label}.norm1`, x, true);
-    h = conv(`${label}.conv1`, h, { timeBias });
-    h = norm(`${label}.norm2`, h, true);
+  /** @param resize of both branches, in a block that changes the size */
+  const resnet = (
+    label: string,
+    x: Tensor,
+    emb: Tensor,
+    scale = 1,
+    resize?: typeof upsampleNearest,
+  ): Tensor => {
+    let h = norm(`${label}.norm1`, x, { activation });
+    if (resize) {
+      h = resize(tape, `${label}.resize`, h);
+      x = resize(tape, `${label}.resize_shortcut`, x);
+    }
+    const time = (part: string) => dense(`${label}.time_emb_proj${part}`, emb, { activation }); // (N, cOut, 1, 1)
+    if (config.scaleShift) {
+      const modulation = { scale: time('.scale'), shift: time('.shift') };
+      h = conv(`${label}.conv1`, h);
+      h = norm(`${label}.norm2`, h, { activation, modulation });
+    } else {
+      h = conv(`${label}.conv1`, h, { timeBias: time('') });
+      h = norm(`${label}.norm2`, h, { activation });
+    }
     const shortcut = `${label}.conv_shortcut`;
     const residual = weights.layers.has(shortcut) ? conv(shortcut, x) : x;
     return conv(`${label}.conv2`, h, { residual, scale });
   };
 
-  const attend = (label: string, x: Tensor, scale = 1, parts = groups): Tensor => {
+  const attend = (label: string, x: Tensor, scale = 1, parts: number | null = groups): Tensor => {
     const heads = config.attentionHeadDim === null ? 1 : x.shape[1] / config.attentionHeadDim;
-    const h = norm(`${label}.group_norm`, x, false, parts);
+    const h = parts === null ? x : norm(`${label}.group_norm`, x, { groups: parts });
     const q = conv(`${label}.to_q`, h);
     const k = conv(`${label}.to_k`, h);
     const v = conv(`${label}.to_v`, h);
@@ -57,15 +82,29 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   };
 
   // Time and class.
-  let emb = timestepEmbedding(tape, 'time_proj', inputs.timestep, weights.frequency, {
-    dim: blockOutChannels[0]!,
-    cosFirst: config.flipSinToCos,
-    dtype,
-  });
-  emb = dense('time_embedding.linear_1', emb);
-  emb = dense('time_embedding.linear_2', emb, { silu: true }); // (N, timeEmbeddingDim, 1, 1)
-  if (weights.classTable && inputs.labels)
-    emb = embedding(tape, 'class_embedding', emb, weights.classTable, inputs.labels);
+  const project = (label: string, t: Tensor): Tensor =>
+    weights.timeTable
+      ? learnedTime(tape, label, t, weights.timeTable, dtype)
+      : timestepEmbedding(tape, label, t, weights.frequency, {
+          dim: timeInputs(config),
+          cosFirst: config.timeEmbeddingType === 'positional' && config.flipSinToCos,
+          log: config.timeEmbeddingType === 'fourier',
+          dtype,
+        });
+  const timestep = (label: string, t: Tensor, addend: Tensor | null = null): Tensor => {
+    const h = dense(`${label}.linear_1`, project(`${label}.time_proj`, t));
+    return dense(`${label}.linear_2`, h, { activation: 'silu', addend }); // (N, timeEmbeddingDim, 1, 1)
+  };
+  const { labels } = inputs;
+  let emb: Tensor;
+  if (labels && 'storage' in labels)
+    emb =
+      config.classEmbedType === 'timestep'
+        ? timestep('class_embedding', labels, timestep('time_embedding', inputs.timestep))
+        : timestep('time_embedding', inputs.timestep, labels);
+  else emb = timestep('time_embedding', inputs.timestep);
+  if (weights.classTable && labels && !('storage' in labels))
+    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels);
 
   // Down.
   let x = conv('conv_in', inputs.sample);
@@ -81,10 +120,14 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
       if (config.downBlockTypes[i] === 'AttnDownBlock2D') x = attend(`${block}.attentions.${j}`, x);
       skips.push(x);
     }
-    if (i < levels - 1) {
-      x = conv(`${block}.downsamplers.0.conv`, x, { stride: 2, padding });
-      skips.push(x);
-    }
+    const sampling = samplingOf(config, 'down', i);
+    if (sampling === null) continue;
+    const down = `${block}.downsamplers.0`;
+    x =
+      sampling === 'conv'
+        ? conv(`${down}.conv`, x, { stride: 2, padding })
+        : resnet(down, x, emb, 1, downsampleAverage);
+    skips.push(x);
   }
 
   // Middle.
@@ -103,13 +146,13 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
       x = resnet(`${block}.resnets.${j}`, x, emb);
       if (config.upBlockTypes[i] === 'AttnUpBlock2D') x = attend(`${block}.attentions.${j}`, x);
     }
-    if (i < levels - 1) {
-      x = upsampleNearest(tape, `${block}.upsamplers.0`, x);
-      x = conv(`${block}.upsamplers.0.conv`, x);
-    }
+    const sampling = samplingOf(config, 'up', i);
+    const up = `${block}.upsamplers.0`;
+    if (sampling === 'conv') x = conv(`${up}.conv`, upsampleNearest(tape, up, x));
+    else if (sampling === 'resnet') x = resnet(up, x, emb, 1, upsampleNearest);
   }
 
   // Out.
-  x = norm('conv_norm_out', x, true);
+  x = norm('conv_norm_out', x, { activation: 'silu' });
   return conv('conv_out', x);
 }

@@ -3,6 +3,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { DiffusionError } from '../errors.ts';
 import type { ConvWeights } from '../ops/conv2d.ts';
+import type { Table } from '../ops/embedding.ts';
 import type { NormWeights } from '../ops/group_norm.ts';
 import { packMatrix, padBlocks, toDType } from '../ops/packing.ts';
 import { frequencies } from '../ops/timestep_embedding.ts';
@@ -17,7 +18,9 @@ export class UNetWeights {
   /** `conv_in`, `down_blocks.0.resnets.0.time_emb_proj` ...: every layer with a matrix; linear ones have size 1. */
   readonly layers = new Map<string, ConvWeights>();
   readonly norms = new Map<string, NormWeights>();
-  classTable: GPUBuffer | null = null;
+  classTable: Table | null = null;
+  timeTable: Table | null = null;
+  /** Of the sinusoidal and Fourier embeddings. */
   readonly frequency: GPUBuffer;
   readonly #buffers: GPUBuffer[] = [];
 
@@ -83,24 +86,49 @@ export class UNetWeights {
         );
       return data;
     };
+    let fourier: Float32Array<ArrayBuffer> | null = null;
     for (const [name, { shape }] of tensors) {
       if (!name.endsWith('.weight')) continue;
       const owner = name.slice(0, -'.weight'.length);
-      if (owner === 'class_embedding') {
-        this.classTable = upload(name, padBlocks(numbers(name), shape[0]!, shape[1]!));
+      if (owner === 'class_embedding' || (owner === 'time_proj' && shape.length === 2)) {
+        const [rows, channels] = shape as [number, number];
+        const table = { buffer: upload(name, padBlocks(numbers(name), rows, channels)), rows, channels };
+        if (owner === 'time_proj') this.timeTable = table;
+        else this.classTable = table;
         continue;
       }
-      const bias = upload(`${owner}.bias`, padBlocks(numbers(`${owner}.bias`), 1, shape[0]!));
+      if (owner === 'time_proj') {
+        fourier = numbers(name).map((w) => Math.fround(w * 2) * Math.fround(Math.PI)); // rounded as PyTorch does
+        continue;
+      }
       if (shape.length === 1) {
         const gamma = upload(name, padBlocks(numbers(name), 1, shape[0]!));
-        this.norms.set(owner, { gamma, beta: bias, channels: shape[0]! });
-      } else {
-        const [cOut, cIn, size = 1] = shape as [number, number, number?];
-        const weight = upload(name, packMatrix(numbers(name), cOut, cIn, size));
-        this.layers.set(owner, { weight, bias, cIn, cOut, size });
+        const beta = upload(`${owner}.bias`, padBlocks(numbers(`${owner}.bias`), 1, shape[0]!));
+        this.norms.set(owner, { gamma, beta, channels: shape[0]! });
+        continue;
       }
+      const [rows, cIn, size = 1] = shape as [number, number, number?];
+      const [matrix, biases] = [numbers(name), numbers(`${owner}.bias`)];
+      const layer = (label: string, from: number, cOut: number): void => {
+        const part = matrix.slice(from * cIn * size ** 2, (from + cOut) * cIn * size ** 2);
+        this.layers.set(label, {
+          weight: upload(`${label}.weight`, packMatrix(part, cOut, cIn, size)),
+          bias: upload(`${label}.bias`, padBlocks(biases.slice(from, from + cOut), 1, cOut)),
+          cIn,
+          cOut,
+          size,
+        });
+      };
+      if (config.scaleShift && owner.endsWith('.time_emb_proj')) {
+        layer(`${owner}.scale`, 0, rows / 2);
+        layer(`${owner}.shift`, rows / 2, rows / 2);
+      } else layer(owner, 0, rows);
     }
-    this.frequency = upload('frequency', frequencies(config.blockOutChannels[0]!, config.freqShift), 'f32');
+    this.frequency = upload(
+      'frequency',
+      fourier ?? frequencies(config.blockOutChannels[0]!, config.freqShift),
+      'f32',
+    );
   }
 
   get bytes(): number {

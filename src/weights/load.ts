@@ -53,15 +53,57 @@ export async function loadFolder(files: ModelFiles, signal?: AbortSignal): Promi
   throwIfAborted(signal);
   for (const name of [`${unet}${WEIGHTS}.safetensors`, `${unet}${WEIGHTS}.fp16.safetensors`]) {
     const bytes = await files.read(name, signal);
-    if (bytes)
-      return {
-        unetConfig,
-        schedulerConfig: schedulerConfig ?? null,
-        tensors: renameOldAttention(readSafetensors(bytes, name)),
-        labels: labels ?? [],
-      };
+    if (bytes) return folder(readSafetensors(bytes, name));
+    const index = await json(`${name}.index.json`);
+    if (index !== undefined) return folder(await readShards(files, unet, index, `${name}.index.json`, signal));
   }
   throw missing(`${unet}${WEIGHTS}.safetensors`);
+
+  function folder(tensors: Map<string, WeightTensor>): ModelFolder {
+    return {
+      unetConfig,
+      schedulerConfig: schedulerConfig ?? null,
+      tensors: renameOldAttention(tensors),
+      labels: (labels ?? []) as string[],
+    };
+  }
+}
+
+/** Weights in several files: `weight_map` of the index says which tensor is in which. */
+async function readShards(
+  files: ModelFiles,
+  folder: string,
+  index: unknown,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Map<string, WeightTensor>> {
+  const refuse = (what: string): never => {
+    throw new DiffusionError(
+      'bad-weights',
+      `${name} of ${files.label} ${what}.`,
+      'Download or convert the model again.',
+    );
+  };
+  const map = (index as { weight_map?: unknown } | null)?.weight_map;
+  if (typeof map !== 'object' || map === null || Array.isArray(map)) return refuse('has no weight_map');
+  const wanted = new Map(Object.entries(map));
+  const shards = new Set<string>();
+  for (const [tensor, shard] of wanted)
+    if (typeof shard === 'string' && /^[\w.-]+\.safetensors$/.test(shard)) shards.add(shard);
+    else refuse(`has no file name for ${tensor.slice(0, 200)}`);
+  if (shards.size > 1000) refuse(`names ${shards.size} files`);
+  const all = new Map<string, WeightTensor>();
+  for (const shard of shards) {
+    throwIfAborted(signal);
+    const bytes = await files.read(`${folder}${shard}`, signal);
+    if (!bytes) return refuse(`names ${shard}, which is not there`);
+    for (const [tensor, value] of readSafetensors(bytes, shard))
+      if (wanted.get(tensor) === shard) all.set(tensor, value);
+      else refuse(`does not say that ${tensor.slice(0, 200)} is in ${shard}`);
+  }
+  for (const [tensor, shard] of wanted)
+    if (!all.has(tensor)) refuse(`says that ${tensor.slice(0, 200)} is in ${String(shard)}, where it is not`);
+  return all;
 }
 
 /** Names that diffusers used before 0.15, renamed as its `_fix_state_dict_keys_on_load` does. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { groupNorm } from '../../src/ops/group_norm.ts';
+import { groupNorm, type NormOptions } from '../../src/ops/group_norm.ts';
 import { padBlocks } from '../../src/ops/packing.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
@@ -17,23 +17,55 @@ const CASES: [Shape, number][] = [
 ];
 
 describe.each(DTYPES)('group_norm in %s', (dtype) => {
-  const run = (x: Array4, gamma: Array4, beta: Array4, groups: number, eps: number, silu: boolean) =>
+  const run = (
+    x: Array4,
+    gamma: Array4,
+    beta: Array4,
+    groups: number,
+    eps: number,
+    options: Pick<NormOptions, 'activation'> & { modulation?: { scale: Array4; shift: Array4 } } = {},
+  ) =>
     launch(gpu(), dtype, (b) => {
       const channels = x.shape[1];
       const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, channels);
       const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels };
-      return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, silu }) };
+      const { activation = null, modulation } = options;
+      const inputs = modulation && {
+        scale: b.input('scale', modulation.scale),
+        shift: b.input('shift', modulation.shift),
+      };
+      return {
+        out: groupNorm(b.tape, 'norm', b.input('x', x), w, {
+          groups,
+          eps,
+          activation,
+          modulation: inputs ?? null,
+        }),
+      };
     });
-  const tolerance = dtype === 'f32' ? { atol: 4e-6, rtol: 2e-6 } : { atol: 5e-4, rtol: 1e-3 };
+  const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 4e-6 } : { atol: 2e-3, rtol: 2e-3 };
 
   it.each(CASES)('%j in %i groups', async (shape, groups) => {
     needs(gpu(), dtype);
     const x = gaussian(shape, 1, dtype);
     const gamma = gaussian([1, shape[1], 1, 1], 2, dtype);
     const beta = gaussian([1, shape[1], 1, 1], 3, dtype);
-    for (const silu of [false, true]) {
-      const { out } = await run(x, gamma, beta, groups, 1e-5, silu);
-      expectClose(out, reference(x, gamma.data, beta.data, { groups, eps: 1e-5, silu }).data, tolerance);
+    const modulation = {
+      scale: gaussian([shape[0], shape[1], 1, 1], 4, dtype),
+      shift: gaussian([shape[0], shape[1], 1, 1], 5, dtype),
+    };
+    for (const options of [
+      {},
+      { activation: 'silu' },
+      { modulation },
+      { activation: 'gelu', modulation },
+    ] as const) {
+      const { out } = await run(x, gamma, beta, groups, 1e-5, options);
+      expectClose(
+        out,
+        reference(x, gamma.data, beta.data, { groups, eps: 1e-5, ...options }).data,
+        tolerance,
+      );
     }
   });
 
@@ -43,7 +75,7 @@ describe.each(DTYPES)('group_norm in %s', (dtype) => {
     const x = make(shape, (i) => 1000 + (i % 5)); // E[x^2] - E[x]^2 in f32 would lose it
     const one = make([1, 8, 1, 1], () => 1);
     const zero = make([1, 8, 1, 1], () => 0);
-    const { out } = await run(x, one, zero, 2, 1e-5, false);
+    const { out } = await run(x, one, zero, 2, 1e-5);
     expectClose(out, reference(x, one.data, zero.data, { groups: 2, eps: 1e-5 }).data, {
       atol: 1e-3,
       rtol: 1e-3,
@@ -59,7 +91,6 @@ describe.each(DTYPES)('group_norm in %s', (dtype) => {
       beta,
       1,
       1e-5,
-      false,
     );
     expect([...out]).toEqual(Array.from({ length: 36 }, (_, i) => Math.floor(i / 9)));
   });

@@ -1,15 +1,17 @@
-/** concat, embedding, pack, unpack, upsample_nearest: they move numbers, so every result is exact. */
+/** concat, embedding, pack, unpack, and what changes the size: they move numbers or average four, so results are exact. */
 
 import { describe, expect, it } from 'vitest';
 import { concat } from '../../src/ops/concat.ts';
-import { embedding } from '../../src/ops/embedding.ts';
+import { downsampleAverage } from '../../src/ops/downsample_average.ts';
+import { embedding, learnedTime } from '../../src/ops/embedding.ts';
 import { pack, unpack } from '../../src/ops/pack.ts';
 import { padBlocks } from '../../src/ops/packing.ts';
 import { upsampleNearest } from '../../src/ops/upsample_nearest.ts';
 import type { Shape } from '../../src/tensor.ts';
-import { expectEqual, integers } from '../helpers/array.ts';
+import { expectEqual, integers, make } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { concat as concatReference } from '../reference/concat.ts';
+import { downsampleAverage as averageReference } from '../reference/downsample_average.ts';
 import { embedding as embeddingReference } from '../reference/embedding.ts';
 import { pack as packReference } from '../reference/pack.ts';
 import { upsampleNearest as upsampleReference } from '../reference/upsample_nearest.ts';
@@ -39,12 +41,40 @@ describe.each(DTYPES)('in %s', (dtype) => {
         b.tape,
         'class',
         b.input('x', x),
-        b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)),
+        { buffer: b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)), rows: 7, channels: c },
         b.words('labels', Uint32Array.from(labels)),
       ),
     }));
     expectEqual(out, embeddingReference(x, table, labels).data);
   });
+
+  it.each([1, 4, 10])('learned embedding of timesteps, %i channels', async (c) => {
+    needs(gpu(), dtype);
+    const table = integers([7, c, 1, 1], 2, 9);
+    const t = make([4, 1, 1, 1], (i) => [0, 6, 3, 5][i]!);
+    const { out } = await launch(gpu(), dtype, (b) => ({
+      out: learnedTime(
+        b.tape,
+        'time',
+        b.input('t', t, 'planar'),
+        { buffer: b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)), rows: 7, channels: c },
+        dtype,
+      ),
+    }));
+    expectEqual(out, embeddingReference(make([4, c, 1, 1], () => 0), table, t.data).data); // prettier-ignore
+  });
+
+  it.each<[Shape]>([[[1, 1, 2, 2]], [[2, 5, 4, 6]], [[1, 8, 8, 2]]])(
+    'downsample_average %j',
+    async (shape) => {
+      needs(gpu(), dtype);
+      const x = integers(shape, 1, 9);
+      const { out } = await launch(gpu(), dtype, (b) => ({
+        out: downsampleAverage(b.tape, 'down', b.input('x', x)),
+      }));
+      expectEqual(out, averageReference(x).data);
+    },
+  );
 
   it.each<[Shape, number]>([
     [[1, 1, 1, 1], 1],
@@ -60,6 +90,15 @@ describe.each(DTYPES)('in %s', (dtype) => {
     const wanted = packReference(x, { repeat, scale: 2, offset: -1 }).data;
     expectEqual(packed, wanted, 'packed');
     expectEqual(back, wanted, 'unpacked');
+  });
+
+  it('unpack, each image divided', async () => {
+    needs(gpu(), dtype);
+    const [x, by] = [integers([3, 5, 2, 2], 1, 9), make([3, 1, 1, 1], (i) => 2 ** i)];
+    const { out } = await launch(gpu(), dtype, (b) => ({
+      out: unpack(b.tape, 'unpack', b.input('x', x), b.tape.pinned('out', x.shape, 'f32'), b.input('by', by, 'planar')),
+    })); // prettier-ignore
+    expectEqual(out, x.data.map((v, i) => v / 2 ** Math.floor(i / 20))); // prettier-ignore
   });
 
   it.each<[Shape]>([[[1, 1, 1, 1]], [[2, 5, 3, 7]], [[1, 8, 4, 4]]])('upsample_nearest %j', async (shape) => {

@@ -1,11 +1,17 @@
 import { make, type Array4 } from '../helpers/array.ts';
-import { siluOf } from './silu.ts';
+import type { Activation } from '../../src/ops/activation.ts';
+import { activationOf } from './activation.ts';
 
 export function groupNorm(
   x: Array4,
   gamma: ArrayLike<number>,
   beta: ArrayLike<number>,
-  o: { groups: number; eps: number; silu?: boolean },
+  o: {
+    groups: number;
+    eps: number;
+    activation?: Activation | null;
+    modulation?: { scale: Array4; shift: Array4 } | null;
+  },
 ): Array4 {
   const [n, c, h, w] = x.shape;
   const size = (c / o.groups) * h * w;
@@ -17,7 +23,11 @@ export function groupNorm(
   return make(x.shape, (index) => {
     const channel = Math.floor(index / (h * w)) % c;
     const [mean, variance] = moments[Math.floor(index / size)]!;
-    const y = ((x.data[index]! - mean) / Math.sqrt(variance + o.eps)) * gamma[channel]! + beta[channel]!;
-    return o.silu ? siluOf(y) : y;
+    let y = ((x.data[index]! - mean) / Math.sqrt(variance + o.eps)) * gamma[channel]! + beta[channel]!;
+    if (o.modulation) {
+      const own = Math.floor(index / (c * h * w)) * c + channel;
+      y = y * (1 + o.modulation.scale.data[own]!) + o.modulation.shift.data[own]!;
+    }
+    return o.activation ? activationOf[o.activation](y) : y;
   });
 }

@@ -1,24 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { DiffusionError } from '../../src/errors.ts';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { checkParameters, parameterCount } from '../../src/unet/parameters.ts';
 import { readSafetensors, type WeightTensor } from '../../src/weights/safetensors.ts';
+import { refusal } from '../helpers/refusal.ts';
 import { HOSTILE_CONFIGS, HOSTILE_SCHEDULERS } from './hostile.ts';
 
 const fixture = (path: string) => readFileSync(new URL(`../fixtures/unets/${path}`, import.meta.url));
 const good = JSON.parse(fixture('attention/unet/config.json').toString()) as Record<string, unknown>;
-
-function refusal(run: () => unknown): DiffusionError {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof DiffusionError) return error;
-    throw error;
-  }
-  throw new Error('it was accepted');
-}
 
 describe('configs of the network', () => {
   it('there are more than thirty hostile ones', () => expect(HOSTILE_CONFIGS.length).toBeGreaterThan(30));
@@ -75,9 +65,21 @@ describe('configs of the scheduler', () => {
     expect(unipc).toMatchObject({ scheduler: 'unipc', sigmas: 'karras', spacing: 'linspace', clip: null });
   });
 
+  it('solver_order, algorithm_type and solver_type are read, not ignored', () => {
+    const parse = (json: object) => parseSchedulerConfig(json, 'x');
+    const multistep = { _class_name: 'DPMSolverMultistepScheduler' };
+    expect(parse(multistep).scheduler).toBe('dpmpp-2m');
+    expect(parse({ ...multistep, solver_order: 3 }).scheduler).toBe('dpmpp-3m');
+    expect(parse({ ...multistep, algorithm_type: 'sde-dpmsolver++' }).scheduler).toBe('dpmpp-sde');
+    const unipc = { _class_name: 'UniPCMultistepScheduler', solver_order: 3, solver_type: 'bh1' };
+    expect(parse(unipc)).toMatchObject({ order: 3, bh: 'bh1' });
+  });
+
   it('null means the class defaults', () => {
     expect(parseSchedulerConfig(null, 'x')).toEqual({
       scheduler: 'ddim',
+      order: 2,
+      bh: 'bh2',
       sigmas: null,
       zeroSnr: false,
       T: 1000,

@@ -1,3 +1,4 @@
+import { refusal } from '../helpers/refusal.ts';
 import { describe, expect, it } from 'vitest';
 import { DiffusionError } from '../../src/errors.ts';
 import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
@@ -9,16 +10,6 @@ import {
 } from '../../src/weights/safetensors.ts';
 import { random } from '../helpers/array.ts';
 import { file, HOSTILE_FILES } from './hostile.ts';
-
-function refusal(run: () => unknown): DiffusionError {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof DiffusionError) return error;
-    throw error;
-  }
-  throw new Error('it was accepted');
-}
 
 describe('hostile files', () => {
   it('there are more than thirty', () => expect(HOSTILE_FILES.length).toBeGreaterThan(30));

@@ -1,1 +1,0 @@
-export const siluOf = (x: number): number => x / (1 + Math.exp(-x));

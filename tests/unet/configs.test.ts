@@ -1,0 +1,72 @@
+/** Thirty configs drawn over all options of UNet2DModel, against PyTorch diffusers (tests/fixtures/make/configs.py). */
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { Model } from '../../src/model.ts';
+import { normals } from '../../src/scheduler/noise.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { parseUNetConfig } from '../../src/unet/config.ts';
+import { expectedParameters } from '../../src/unet/parameters.ts';
+import type { ModelFiles } from '../../src/weights/files.ts';
+import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+import { expectClose } from '../helpers/array.ts';
+import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
+
+const gpu = useGpu();
+const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url));
+const CONFIGS = JSON.parse(fixture('configs.json').toString()) as Record<string, unknown>[];
+const EPS = readSafetensors(fixture('configs.safetensors'), 'configs');
+
+/** The weights that the fixture's maker had: tensor k, by name, from seed 1000 + k. */
+function fill(name: string, shape: readonly number[], k: number): Float32Array<ArrayBuffer> {
+  const count = (s: readonly number[]) => s.reduce((a, b) => a * b, 1);
+  const z = normals(1000 + k, 0, 0, count(shape));
+  if (name === 'time_proj.weight' && shape.length === 1) return z.map((v) => 0.5 * v);
+  if (shape.length === 1) return z.map((v) => (name.endsWith('weight') ? 1 + 0.2 * v : 0.1 * v));
+  if (name === 'class_embedding.weight' || name === 'time_proj.weight') return z;
+  return z.map((v) => v / Math.sqrt(count(shape.slice(1))));
+}
+
+function files(config: object): ModelFiles {
+  const parameters = expectedParameters(parseUNetConfig(config, 'fixture'));
+  const tensors = [...parameters.keys()].sort().map((name, k) => {
+    const shape = parameters.get(name)!;
+    return { name, shape, data: fill(name, shape, k) };
+  });
+  const all: Record<string, Uint8Array> = {
+    'config.json': new TextEncoder().encode(JSON.stringify(config)),
+    'diffusion_pytorch_model.safetensors': writeSafetensors(tensors),
+  };
+  return { label: 'fixture', read: (path) => Promise.resolve(all[path] ?? null) };
+}
+
+function labelsOf({ config }: Model): number[] | Float32Array<ArrayBuffer> | null {
+  if (config.classEmbedType === 'timestep') return [3.5, 17, 200];
+  if (config.classEmbedType === 'identity') return normals(2, 0, 0, 3 * config.timeEmbeddingDim);
+  return config.numClassEmbeds === null ? null : [4, 0, 2];
+}
+
+describe.each(DTYPES)('in %s', (dtype) => {
+  it.each(CONFIGS.map((config, i) => [i, JSON.stringify(config), config] as const))('%i: %s', async (i, _, config) => {
+    needs(gpu(), dtype);
+    const model = await Model.load(gpu(), files(config), { dtype });
+    const side = config['sample_size'] as number;
+    const shape: Shape = [3, config['in_channels'] as number, side, side];
+    const sample = normals(1, 0, 0, shape.reduce((a, b) => a * b, 1)); // prettier-ignore
+    const { eps } = await model.predict({ shape, sample, timestep: Float32Array.of(1, 250, 999), labels: labelsOf(model) });
+    const wanted = toFloat32(EPS.get(String(i))!);
+    const scale = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0) / wanted.length);
+    const tolerance = dtype === 'f32' ? 2e-4 * Math.max(scale, 1) : 0.02 * 4 * scale;
+    expectClose(eps, wanted, { atol: tolerance, rtol: dtype === 'f32' ? 0 : 0.02 }, 'eps');
+    model.destroy();
+  }); // prettier-ignore
+});
+
+it('every option of the reader is in some config with a value that is not the default', () => {
+  const defaults: Record<string, unknown> = { dropout: 0, sample_size: null, num_train_timesteps: null };
+  const keys = ['sample_size', 'in_channels', 'out_channels', 'center_input_sample', 'time_embedding_type', 'time_embedding_dim', 'freq_shift', 'flip_sin_to_cos', 'down_block_types', 'mid_block_type', 'up_block_types', 'block_out_channels', 'layers_per_block', 'mid_block_scale_factor', 'downsample_padding', 'downsample_type', 'upsample_type', 'act_fn', 'attention_head_dim', 'norm_num_groups', 'attn_norm_num_groups', 'norm_eps', 'resnet_time_scale_shift', 'add_attention', 'class_embed_type', 'num_class_embeds', 'num_train_timesteps']; // prettier-ignore
+  for (const key of keys)
+    expect(CONFIGS.some((c) => key in c && c[key] !== defaults[key]), key).toBe(true); // prettier-ignore
+  for (const type of ['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D'])
+    expect(CONFIGS.some((c) => (c['down_block_types'] as string[]).includes(type)), type).toBe(true); // prettier-ignore
+});

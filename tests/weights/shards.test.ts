@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { loadFolder } from '../../src/weights/load.ts';
+import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+
+const read = (path: string) => readFileSync(new URL(`../fixtures/unets/attention/unet/${path}`, import.meta.url));
+const whole = readSafetensors(read('diffusion_pytorch_model.safetensors'), 'whole');
+const shard = (k: number) => `diffusion_pytorch_model-0000${k + 1}-of-00003.safetensors`;
+const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+
+/** The fixture in three files. */
+function folder(change: (files: Record<string, Uint8Array>, map: Record<string, unknown>) => void = () => {}) {
+  const parts = [0, 1, 2].map((k) => [...whole.values()].filter((_, i) => i % 3 === k));
+  const map: Record<string, unknown> = {};
+  const files: Record<string, Uint8Array> = { 'unet/config.json': read('config.json') };
+  parts.forEach((tensors, k) => {
+    for (const { name } of tensors) map[name] = shard(k);
+    const data = tensors.map((t) => ({ name: t.name, shape: t.shape, data: toFloat32(t) }));
+    files[`unet/${shard(k)}`] = writeSafetensors(data);
+  });
+  change(files, map);
+  files['unet/diffusion_pytorch_model.safetensors.index.json'] ??= bytes({ metadata: {}, weight_map: map });
+  return { label: 'sharded', read: (path: string) => Promise.resolve(files[path] ?? null) };
+}
+
+it('three files hold what one held', async () => {
+  const { tensors } = await loadFolder(folder());
+  expect([...tensors.keys()].sort()).toEqual([...whole.keys()].sort());
+  for (const [name, tensor] of tensors) expect(toFloat32(tensor)).toEqual(toFloat32(whole.get(name)!));
+});
+
+describe('an index that does not fit', () => {
+  const index = 'unet/diffusion_pytorch_model.safetensors.index.json';
+  it.each([
+    ['no map', (f) => (f[index] = bytes({})), /no weight_map/],
+    ['a list', (f) => (f[index] = bytes({ weight_map: ['x'] })), /no weight_map/],
+    ['a file that is not there', (f) => delete f[`unet/${shard(1)}`], /not there/],
+    ['a tensor too few in the files', (_, map) => (map['more.weight'] = shard(0)), /where it is not/],
+    ['a tensor too many in the files', (_, map) => delete map['conv_in.weight'], /does not say that conv_in.weight/],
+    ['the wrong file', (_, map) => (map['conv_in.weight'] = map['conv_in.weight'] === shard(0) ? shard(1) : shard(0)), /does not say that conv_in.weight/],
+    ['a path out of the folder', (_, map) => (map['conv_in.weight'] = '../../secret.safetensors'), /no file name/],
+    ['a pickle', (_, map) => (map['conv_in.weight'] = 'diffusion_pytorch_model.bin'), /no file name/],
+    ['a number', (_, map) => (map['conv_in.weight'] = 7), /no file name/],
+  ] as [string, (files: Record<string, Uint8Array>, map: Record<string, unknown>) => void, RegExp][])('%s', async (_, change, message) => {
+    await expect(loadFolder(folder(change))).rejects.toMatchObject({ code: 'bad-weights', what: expect.stringMatching(message) as string });
+  });
+}); // prettier-ignore
