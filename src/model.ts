@@ -369,7 +369,7 @@ export class Model {
       throw new DiffusionError(
         'bad-input',
         `${this.label} is conditional on a class, and no class labels are given.`,
-        `Give one of 0 to ${classes - 1} for each sample; ${classes - 1} is the null class.`,
+        `Give one of 0 to ${classes - 1} for each sample.`,
       );
     if (labels.length !== n)
       throw new DiffusionError(

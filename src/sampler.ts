@@ -11,7 +11,6 @@ import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/i
 import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
 import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
 import { scalars, type Tensor } from './tensor.ts';
-import { nullClass } from './unet/config.ts';
 
 export interface SampleOptions extends RunOptions {
   /** One class an image, null for "any". Its length is the number of images. */
@@ -91,7 +90,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       'Choose the variance fixed_small or fixed_large.',
     );
   const classes = classLabels(model, labels ?? Array<null>(count).fill(null), guidance);
-  const guided = guidance !== 1 && classes !== null && classes.some((k) => k !== nullClass(config));
+  const guided = guidance !== 1 && classes !== null && classes.some((k) => k !== config.nullClass);
   for (const s of [seed, seed + count - 1, ...(interpolate ?? [])]) keyOf(s); // refuses a seed that is not one
   const side = config.sampleSize;
   if (!side)
@@ -136,7 +135,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     device.queue.writeBuffer(plan.seeds, 0, Uint32Array.from(keys));
     device.queue.writeBuffer(plan.fault, 0, new Uint32Array(1));
     if (plan.labels && classes) {
-      const nulls = Array<number>(count).fill(nullClass(config)!);
+      const nulls = Array<number>(count).fill(config.nullClass!);
       device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(guided ? [...classes, ...nulls] : classes));
     }
     const level = noiseLevels(schedulerConfig);
@@ -325,21 +324,25 @@ function classLabels(model: Model, labels: readonly (number | null)[], guidance:
   };
   if (!Number.isFinite(guidance) || Math.abs(guidance) > 1000)
     refuse(`The guidance is ${String(guidance)}.`, 'Choose a number; 1 is off, 1 to 10 is usual.');
-  const none = nullClass(model.config);
-  if (none === null) {
-    if (guidance !== 1)
-      refuse(`${model.label} has no null class, so it cannot be guided.`, 'Leave the guidance at 1.');
+  const { numClassEmbeds: classes, nullClass: none } = model.config;
+  if (guidance !== 1 && none === null)
+    refuse(`${model.label} has no null class, so it cannot be guided.`, 'Leave the guidance at 1.');
+  if (classes === null) {
     if (labels.some((k) => k !== null)) refuse(`${model.label} has no classes.`, 'Leave the labels out.');
     return null;
   }
-  return labels.map((k) =>
-    k === null || (Number.isInteger(k) && k >= 0 && k <= none)
-      ? (k ?? none)
-      : refuse(
-          `There is no class ${String(k)}.`,
-          `${model.label} knows 0 to ${none}; ${none} stands for any.`,
-        ),
-  );
+  const any = none === null ? '' : ` ${none} stands for any.`;
+  return labels.map((k) => {
+    const label = k ?? none;
+    if (label === null)
+      return refuse(
+        `${model.label} draws one of ${classes} classes, and none is chosen.`,
+        `Give a label from 0 to ${classes - 1} for each picture.`,
+      );
+    return Number.isInteger(label) && label >= 0 && label < classes
+      ? label
+      : refuse(`There is no class ${String(k)}.`, `${model.label} knows 0 to ${classes - 1}.${any}`);
+  });
 }
 
 function checkNoise(name: string, data: Float32Array | undefined, length: number): void {

@@ -49,8 +49,16 @@ export interface UNetConfig {
   /** Groups of the norm before the attention of the mid block; null: it has no norm. */
   readonly attnNormNumGroups: number | null;
   readonly normEps: number;
-  /** Rows of the class embedding; the last is the null class of classifier-free guidance. null: unconditional. */
+  /** Numbers that the sinusoidal embedding has. */
+  readonly timeProjDim: number;
+  /** What a timestep is multiplied by before it is embedded. */
+  readonly timestepScale: number;
+  /** So many heads at every level, whatever its channels; null: attentionHeadDim says. */
+  readonly numAttentionHeads: number | null;
+  /** Rows of the class embedding; null: unconditional. */
   readonly numClassEmbeds: number | null;
+  /** The class that stands for "any" in classifier-free guidance: the last. null where there is none. */
+  readonly nullClass: number | null;
   /** timestep: the label is a number, embedded like a timestep; identity: it is a vector of timeEmbeddingDim numbers. */
   readonly classEmbedType: 'timestep' | 'identity' | null;
 }
@@ -106,7 +114,12 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
       : refuse(key, `is ${show(value)}, and only ${supported.map(show).join(' or ')} is supported`);
   };
 
-  only('_class_name', 'UNet2DModel', ['UNet2DModel', 'UNetUnconditionalModel']);
+  const className = only('_class_name', 'UNet2DModel', [
+    'UNet2DModel',
+    'UNetUnconditionalModel',
+    'OpenAIUNet2DModel', // ours: what weights/convert/openai.py writes
+  ]);
+  const openai = className === 'OpenAIUNet2DModel';
   const size = get('sample_size', null);
   const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
   if (sides && sides.length !== 2) refuse('sample_size', `is ${show(size)}, and should be a number or two`);
@@ -155,6 +168,12 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   const attnGroups = get('attn_norm_num_groups', null);
   const timeDim = get('time_embedding_dim', null);
   const classes = get('num_class_embeds', null);
+  // With a class_embed_type there is no table, whatever the config says.
+  const numClassEmbeds =
+    classes === null || classEmbedType !== null ? null : whole('num_class_embeds', classes, 1, MAX.classes);
+  const heads = openai ? get('num_attention_heads', null) : null;
+  const hasNull = !openai || flag('null_class', false);
+  const projDim = openai ? get('time_proj_dim', null) : null;
   const config: UNetConfig = {
     sampleSize,
     inChannels: whole('in_channels', get('in_channels', 3), 1, MAX.channels),
@@ -188,14 +207,16 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
           : normNumGroups
         : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
     normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
-    // With a class_embed_type there is no table, whatever the config says.
-    numClassEmbeds:
-      classes === null || classEmbedType !== null ? null : whole('num_class_embeds', classes, 1, MAX.classes),
+    timeProjDim: projDim === null ? blockOutChannels[0]! : whole('time_proj_dim', projDim, 2, MAX.channels),
+    timestepScale: openai ? real('timestep_scale', get('timestep_scale', 1), 1e-6, 1e6) : 1,
+    numAttentionHeads: heads === null ? null : whole('num_attention_heads', heads, 1, MAX.channels),
+    numClassEmbeds,
+    nullClass: numClassEmbeds === null || !hasNull ? null : numClassEmbeds - 1,
     classEmbedType: classEmbedType as UNetConfig['classEmbedType'],
   };
 
   for (const key of given.keys())
-    if (!seen.has(key) && !key.startsWith('_')) refuse(key, 'is not an option of UNet2DModel');
+    if (!seen.has(key) && !key.startsWith('_')) refuse(key, `is not an option of ${String(className)}`);
 
   // What the layers need of each other.
   const divides = (key: string, part: number, channels: number) => {
@@ -210,12 +231,16 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     ),
     ...(hasMidBlock && config.midAttention ? [last] : []),
   ];
-  for (const channels of attended)
+  if (config.numAttentionHeads !== null && attentionHeadDim !== null)
+    refuse('num_attention_heads', 'is given, and attention_head_dim as well');
+  for (const channels of attended) {
     if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
+    if (config.numAttentionHeads) divides('num_attention_heads', config.numAttentionHeads, channels);
+  }
   if (hasMidBlock && config.midAttention && config.attnNormNumGroups !== null)
     divides('attn_norm_num_groups', config.attnNormNumGroups, last);
-  if (config.freqShift >= Math.floor(blockOutChannels[0]! / 2))
-    refuse('freq_shift', `is ${config.freqShift}, and block_out_channels starts with ${blockOutChannels[0]}`);
+  if (config.freqShift >= Math.floor(config.timeProjDim / 2))
+    refuse('freq_shift', `is ${config.freqShift}, and the embedding has ${config.timeProjDim} numbers`);
   if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
   return config;
 }
@@ -254,7 +279,3 @@ export function checkSize(config: UNetConfig, height: number, width: number, sou
       `Use sides that are multiples of ${unit}.`,
     );
 }
-
-/** The null class of classifier-free guidance, or null for an unconditional model. */
-export const nullClass = (config: UNetConfig): number | null =>
-  config.numClassEmbeds === null ? null : config.numClassEmbeds - 1;

@@ -74,8 +74,8 @@ export function expectedParameters(config: UNetConfig): Map<string, readonly num
 }
 
 /** Numbers that the time embedding starts from. */
-export const timeInputs = ({ timeEmbeddingType, blockOutChannels: [first] }: UNetConfig): number =>
-  timeEmbeddingType === 'fourier' ? 2 * first! : first!;
+export const timeInputs = ({ timeEmbeddingType, timeProjDim }: UNetConfig): number =>
+  timeEmbeddingType === 'fourier' ? 2 * timeProjDim : timeProjDim;
 
 /** Counts the parameters. */
 export const parameterCount = (config: UNetConfig): number =>

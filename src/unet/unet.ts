@@ -73,7 +73,8 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   };
 
   const attend = (label: string, x: Tensor, scale = 1, parts: number | null = groups): Tensor => {
-    const heads = config.attentionHeadDim === null ? 1 : x.shape[1] / config.attentionHeadDim;
+    const { attentionHeadDim: d, numAttentionHeads } = config;
+    const heads = numAttentionHeads ?? (d === null ? 1 : x.shape[1] / d);
     const h = parts === null ? x : norm(`${label}.group_norm`, x, { groups: parts });
     const q = conv(`${label}.to_q`, h);
     const k = conv(`${label}.to_k`, h);

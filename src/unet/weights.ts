@@ -126,7 +126,7 @@ export class UNetWeights {
     }
     this.frequency = upload(
       'frequency',
-      fourier ?? frequencies(config.blockOutChannels[0]!, config.freqShift),
+      fourier ?? frequencies(config.timeProjDim, config.freqShift).map((f) => f * config.timestepScale),
       'f32',
     );
   }

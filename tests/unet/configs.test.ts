@@ -62,6 +62,31 @@ describe.each(DTYPES)('in %s', (dtype) => {
   }); // prettier-ignore
 });
 
+describe("OpenAI's networks, converted (weights/convert/openai.py, tests/fixtures/make/openai.py)", () => {
+  const runs = JSON.parse(fixture('openai.json').toString()) as { name: string; config: Record<string, unknown> }[];
+  const eps = readSafetensors(fixture('openai.safetensors'), 'openai');
+
+  it.each(runs.flatMap((run, i) => DTYPES.map((dtype) => [run.name, dtype, i, run.config] as const)))('%s, %s', async (_, dtype, i, config) => {
+    needs(gpu(), dtype);
+    const model = await Model.load(gpu(), files(config), { dtype });
+    expect(model.config.nullClass).toBe(null); // all of its classes are real
+    const side = config['sample_size'] as number;
+    const sample = normals(1, 0, 0, 9 * side * side);
+    const result = await model.predict({ shape: [3, 3, side, side], sample, timestep: Float32Array.of(0, 250, 999), labels: labelsOf(model) });
+    const wanted = toFloat32(eps.get(String(i))!);
+    const tolerance = dtype === 'f32' ? { atol: 2e-4, rtol: 0 } : { atol: 0.04, rtol: 0.02 };
+    expectClose(result.eps, wanted, tolerance, 'eps');
+    model.destroy();
+  });
+
+  it('options of ours are refused in a UNet2DModel, and heads given twice in ours', () => {
+    const own = { ...runs[0]!.config };
+    expect(() => parseUNetConfig({ ...own, _class_name: 'UNet2DModel' }, 'x')).toThrow(/num_attention_heads is not an option of UNet2DModel/);
+    expect(() => parseUNetConfig({ ...own, num_attention_heads: 2 }, 'x')).toThrow(/attention_head_dim as well/);
+    expect(() => parseUNetConfig({ ...own, attention_head_dim: null, num_attention_heads: 7 }, 'x')).toThrow(/num_attention_heads is 7, and does not divide/);
+  });
+}); // prettier-ignore
+
 it('every option of the reader is in some config with a value that is not the default', () => {
   const defaults: Record<string, unknown> = { dropout: 0, sample_size: null, num_train_timesteps: null };
   const keys = ['sample_size', 'in_channels', 'out_channels', 'center_input_sample', 'time_embedding_type', 'time_embedding_dim', 'freq_shift', 'flip_sin_to_cos', 'down_block_types', 'mid_block_type', 'up_block_types', 'block_out_channels', 'layers_per_block', 'mid_block_scale_factor', 'downsample_padding', 'downsample_type', 'upsample_type', 'act_fn', 'attention_head_dim', 'norm_num_groups', 'attn_norm_num_groups', 'norm_eps', 'resnet_time_scale_shift', 'add_attention', 'class_embed_type', 'num_class_embeds', 'num_train_timesteps']; // prettier-ignore
