@@ -1,8 +1,9 @@
 // Two-dimensional convolution.
 //
-//   out[n, co, oy, ox] = scale * (bias[co] + timeBias[n, co] + residual[n, co, oy, ox]
-//                        + sum over ci, ky, kx of weight[co, ci, ky, kx] * in[n, ci, oy * S + ky - top, ox * S + kx - left])
+//   out[n, co, oy, ox] = f(scale * (bias[co] + timeBias[n, co] + residual[n, co, oy, ox]
+//                        + sum over ci, ky, kx of weight[co, ci, ky, kx] * in[n, ci, oy * S + ky - top, ox * S + kx - left]))
 //
+// f = activation or identity.
 // Input outside the image counts as zero. Layout c4 (src/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
 // as 4x4 matrices that map four input channels to four output channels.
 //
@@ -54,7 +55,11 @@ fn store(n: u32, co: u32, pixel: u32, sum: vec4f) {
 #if RESIDUAL
   value += vec4f(residual[at]);
 #endif
+#if ACTIVATION
+  output[at] = T4(activation(value * layer.SCALE));
+#else
   output[at] = T4(value * layer.SCALE);
+#endif
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -3,8 +3,8 @@
 //   out[n, c, p] = f((in[n, c, p] - mean) / sqrt(variance + eps) * gamma[c] + beta[c])
 //
 // mean and (biased) variance are over the C / groups channels of a group and all its pixels; f = activation or identity.
-// With MODULATED (adaptive group norm, Dhariwal & Nichol 2021, eq. 5) its argument is first multiplied by 1 + scale[n, c],
-// and shift[n, c] is added.
+// With SCALED (adaptive group norm, Dhariwal & Nichol 2021, eq. 5) its argument is first multiplied by 1 + scale[n, c];
+// with SHIFTED shift[n, c] is added, with RESIDUAL residual[n, c, p].
 //
 // Layout c4. One workgroup does one group of one image, in three passes: mean, variance about that mean, output.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
@@ -25,14 +25,19 @@ struct Layer {
 
 @group(0) @binding(2) var<storage, read> gamma: array<T4>;
 @group(0) @binding(3) var<storage, read> beta: array<T4>;
-#if MODULATED
+#if SCALED
 @group(0) @binding(4) var<storage, read> scale: array<T4>;
+#endif
+#if SHIFTED
 @group(0) @binding(5) var<storage, read> shift: array<T4>;
 #endif
 
 #if ALIGNED
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
+#if RESIDUAL
+@group(0) @binding(6) var<storage, read> residual: array<T4>;
+#endif
 
 fn at(n: u32, g: u32, item: u32) -> u32 {
   return (n * layer.C_BLOCKS + g * (layer.CHANNELS / 4u)) * layer.PIXELS + item;
@@ -46,9 +51,14 @@ fn total(v: vec4f) -> f32 {
 fn store(n: u32, g: u32, item: u32, normal: vec4f) {
   let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
   var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
-#if MODULATED
-  let own = n * layer.C_BLOCKS + block;
-  v = v * (1.0 + vec4f(scale[own])) + vec4f(shift[own]);
+#if SCALED
+  v *= 1.0 + vec4f(scale[n * layer.C_BLOCKS + block]);
+#endif
+#if SHIFTED
+  v += vec4f(shift[n * layer.C_BLOCKS + block]);
+#endif
+#if RESIDUAL
+  v += vec4f(residual[at(n, g, item)]);
 #endif
 #if ACTIVATION
   v = activation(v);
@@ -58,6 +68,9 @@ fn store(n: u32, g: u32, item: u32, normal: vec4f) {
 #else
 @group(0) @binding(0) var<storage, read_write> output: array<T>;
 @group(0) @binding(1) var<storage, read> input: array<T>;
+#if RESIDUAL
+@group(0) @binding(6) var<storage, read> residual: array<T>;
+#endif
 
 fn at(n: u32, c: u32, pixel: u32) -> u32 {
   return ((n * layer.C_BLOCKS + c / 4u) * layer.PIXELS + pixel) * 4u + c % 4u;
@@ -71,9 +84,14 @@ fn total(v: f32) -> f32 {
 fn store(n: u32, g: u32, item: u32, normal: f32) {
   let c = g * layer.CHANNELS + item / layer.PIXELS;
   var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
-#if MODULATED
-  let own = n * layer.C_BLOCKS + c / 4u;
-  v = v * (1.0 + f32(scale[own][c % 4u])) + f32(shift[own][c % 4u]);
+#if SCALED
+  v *= 1.0 + f32(scale[n * layer.C_BLOCKS + c / 4u][c % 4u]);
+#endif
+#if SHIFTED
+  v += f32(shift[n * layer.C_BLOCKS + c / 4u][c % 4u]);
+#endif
+#if RESIDUAL
+  v += f32(residual[at(n, c, item % layer.PIXELS)]);
 #endif
 #if ACTIVATION
   v = activation(vec4f(v)).x;

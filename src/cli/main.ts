@@ -18,7 +18,7 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            IN: sample [N,C,H,W], timestep [N], optionally class_labels I64 [N]. OUT: eps, the network's raw output.
   sample   --output OUT.safetensors [--png GRID.png] [--scheduler NAME] [--steps 50] [--eta 0] [--guidance 1]
            [--labels 3,7 | --count N] [--seed 0] [--spacing leading|trailing|linspace] [--noise NOISE.safetensors]
-           [--trajectory] [--compat diffusers] [--dtype f32|f16] [--variance fixed_small|fixed_large]
+           [--trajectory] [--compat diffusers|lecture] [--dtype f32|f16] [--variance fixed_small|fixed_large]
            [--prediction epsilon|sample|v_prediction] [--sigmas karras|exponential|beta] [--churn 0]
            [--respacing 250|10,15,20|ddim50]
            NAME: ${SCHEDULERS.join(' ')}

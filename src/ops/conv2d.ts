@@ -1,6 +1,7 @@
 import code from '../../shaders/conv2d.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Shape, type Tensor } from '../tensor.ts';
+import { activationCode, activationDefines, type Activation } from './activation.ts';
 import { expect, WORKGROUP } from './launch.ts';
 
 export interface Padding {
@@ -29,9 +30,11 @@ export interface ConvOptions {
   /** Added before `scale`; same shape as the output. */
   readonly residual?: Tensor | null;
   readonly scale?: number;
+  /** Of the result. */
+  readonly activation?: Activation | null;
 }
 
-/** out = scale * (conv(x) + bias + timeBias + residual). x (N, cIn, H, W) -> (N, cOut, H', W'). shaders/conv2d.wgsl */
+/** out = activation(scale * (conv(x) + bias + timeBias + residual)). x (N, cIn, H, W) -> (N, cOut, H', W'). shaders/conv2d.wgsl */
 export function conv2d(
   tape: Tape,
   label: string,
@@ -39,7 +42,7 @@ export function conv2d(
   w: ConvWeights,
   options: ConvOptions = {},
 ): Tensor {
-  const { stride = 1, timeBias = null, residual = null, scale = 1 } = options;
+  const { stride = 1, timeBias = null, residual = null, scale = 1, activation = null } = options;
   const around = (w.size - 1) / 2;
   const { top, left, bottom, right } = options.padding ?? {
     top: around,
@@ -59,9 +62,9 @@ export function conv2d(
   const [pairs, tiles] = [Math.ceil(coBlocks / 2), Math.ceil((h * width) / 8)];
   tape.record({
     label,
-    shader: { name: 'conv2d', code },
+    shader: { name: 'conv2d', code: (activation ? activationCode : '') + code },
     dtype: x.dtype,
-    defines: { TIME_BIAS: timeBias !== null, RESIDUAL: residual !== null },
+    defines: { TIME_BIAS: timeBias !== null, RESIDUAL: residual !== null, ...activationDefines(activation) },
     constants: {
       N: n,
       CI_BLOCKS: ciBlocks,

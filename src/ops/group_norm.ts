@@ -16,7 +16,10 @@ export interface NormOptions {
   readonly eps: number;
   readonly activation?: Activation | null;
   /** Adaptive group norm: the normalised x times 1 + scale, plus shift; (N, C, 1, 1) each. */
-  readonly modulation?: { readonly scale: Tensor; readonly shift: Tensor } | null;
+  readonly scale?: Tensor | null;
+  readonly shift?: Tensor | null;
+  /** Added before the activation; the shape of x. */
+  readonly residual?: Tensor | null;
 }
 
 /** Group normalisation, modulated and with an activation behind it where asked for. (N, C, H, W) -> the same. shaders/group_norm.wgsl */
@@ -27,13 +30,14 @@ export function groupNorm(
   w: NormWeights,
   options: NormOptions,
 ): Tensor {
-  const { groups, eps, activation = null, modulation = null } = options;
+  const { groups, eps, activation = null, scale = null, shift = null, residual = null } = options;
   const [n, c, h, width] = x.shape;
   if (c !== w.channels || c % groups !== 0)
     throw new Error(
       `${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`,
     );
-  if (modulation) for (const part of [modulation.scale, modulation.shift]) expect(label, part, [n, c, 1, 1]);
+  for (const part of [scale, shift]) if (part) expect(label, part, [n, c, 1, 1]);
+  if (residual) expect(label, residual, x.shape);
   const out = tape.temp(label, x.shape, x.dtype);
   const aligned = (c / groups) % 4 === 0;
   tape.record({
@@ -43,7 +47,9 @@ export function groupNorm(
     defines: {
       ALIGNED: aligned,
       SCALAR: !aligned,
-      MODULATED: modulation !== null,
+      SCALED: scale !== null,
+      SHIFTED: shift !== null,
+      RESIDUAL: residual !== null,
       ...activationDefines(activation),
     },
     constants: {
@@ -56,7 +62,7 @@ export function groupNorm(
       CHANNELS: c / groups,
       ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
     },
-    bindings: [out, x, w.gamma, w.beta, ...(modulation ? [modulation.scale, modulation.shift] : [])],
+    bindings: [out, x, w.gamma, w.beta, scale, shift, residual],
     threads: n * groups * WORKGROUP,
     workgroupSize: WORKGROUP,
   });

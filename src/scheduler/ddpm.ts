@@ -25,6 +25,8 @@ export interface DdpmOptions {
   readonly clip: Clip;
   readonly variance: VarianceType;
   readonly compat?: boolean;
+  /** The run ends at timestep 0 instead of the clean image, as the lecture's code does. */
+  readonly endsAtZero?: boolean;
 }
 
 export function ddpmSteps(
@@ -32,12 +34,12 @@ export function ddpmSteps(
   timesteps: readonly number[],
   options: DdpmOptions,
 ): Step[] {
-  const { predictionType, clip, variance, compat = false } = options;
+  const { predictionType, clip, variance, compat = false, endsAtZero = false } = options;
   return timesteps.map((t, index) => {
     const last = index === timesteps.length - 1;
-    const tPrev = last ? -1 : timesteps[index + 1]!;
+    const tPrev = last ? (endsAtZero ? 0 : -1) : timesteps[index + 1]!;
     const alphaBar = table[t]!;
-    const alphaBarPrev = last ? 1 : table[tPrev]!;
+    const alphaBarPrev = tPrev < 0 ? 1 : table[tPrev]!;
     const alpha = alphaBar / alphaBarPrev;
     const beta = 1 - alpha;
     const small = Math.max(((1 - alphaBarPrev) / (1 - alphaBar)) * beta, 1e-20);

@@ -96,7 +96,12 @@ function levels(
 }
 
 const SAMPLERS = {
-  ddpm: (s) => ddpmSteps(s.schedule, timesteps(s), { ...s, variance: s.run.variance ?? s.config.variance }),
+  ddpm: (s) =>
+    ddpmSteps(s.schedule, timesteps(s), {
+      ...s,
+      variance: s.run.variance ?? s.config.variance,
+      endsAtZero: s.run.endsAtZero ?? false,
+    }),
   ddim: (s) =>
     ddimSteps(s.schedule, timesteps(s), {
       ...s,
@@ -167,8 +172,13 @@ export interface RunOptions {
   readonly begin?: number;
   /** ddim only: backwards, from a picture to its noise. */
   readonly invert?: boolean;
-  /** 'diffusers': its f32 tables, and its formulas where ours deviate (see the head of each sampler's file). */
-  readonly compat?: 'diffusers';
+  /**
+   * diffusers: its f32 tables, and its formulas where ours deviate (see the head of each sampler's file). lecture, ddpm
+   * only: the loop of dome272/Diffusion-Models-pytorch, t = T - 1 ... 1 with sigma^2 = beta, unclipped, ending at t = 0.
+   */
+  readonly compat?: 'diffusers' | 'lecture';
+  /** @internal of compat lecture */
+  readonly endsAtZero?: boolean;
 }
 
 /** Options that only some samplers take. */
@@ -201,7 +211,7 @@ export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[]
   among('spacing of sigmas', run.sigmas, SIGMA_SPACINGS);
   among('prediction type', run.prediction, PREDICTION_TYPES);
   among('variance', run.variance, VARIANCES);
-  among('compat mode', run.compat, ['diffusers']);
+  among('compat mode', run.compat, ['diffusers', 'lecture']);
   among('B(h)', run.bh, ['bh1', 'bh2']);
   if (run.order !== undefined && ![1, 2, 3].includes(run.order))
     refuse(`The order is ${String(run.order)}.`, 'Choose 1, 2 or 3.');
@@ -240,6 +250,18 @@ export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[]
       'The list of timesteps does not fall strictly.',
       `Give whole numbers from ${config.T - 1} down to 0.`,
     );
+  if (run.compat === 'lecture') {
+    if (scheduler !== 'ddpm' || (run.steps ?? run.spacing ?? run.timesteps ?? run.respacing ?? run.variance))
+      refuse(
+        'The loop of the lecture is ddpm over all timesteps, with its own variance.',
+        'Choose the scheduler ddpm, and leave steps, spacing, timesteps and variance out.',
+      );
+    if (config.T < 2) refuse('The loop of the lecture needs two timesteps.', 'Leave compat out.');
+    const all = Array.from({ length: config.T - 1 }, (_, i) => config.T - 1 - i);
+    const { begin = 0, prediction = config.predictionType, clip = null } = run;
+    const own = { variance: 'fixed_large', timesteps: all, endsAtZero: true } as const;
+    return makeSteps(config, { scheduler, begin, prediction, clip, ...own });
+  }
   const compat = run.compat === 'diffusers';
   const { begin = 0 } = run;
   if (!Number.isInteger(begin) || begin < 0)

@@ -15,6 +15,8 @@ export type BlockType =
 export type Sampling = 'conv' | 'resnet';
 
 export interface UNetConfig {
+  /** diffusers: unet.ts; lecture: lecture.ts, which reads of what follows only what it has. */
+  readonly architecture: 'diffusers' | 'lecture';
   /** Height and width that the model was trained at; null when the config does not say. */
   readonly sampleSize: readonly [number, number] | null;
   readonly inChannels: number;
@@ -118,7 +120,9 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     'UNet2DModel',
     'UNetUnconditionalModel',
     'OpenAIUNet2DModel', // ours: what weights/convert/openai.py writes
+    'LectureUNet2DModel', // and weights/convert/lecture.py
   ]);
+  if (className === 'LectureUNet2DModel') return lectureConfig(given, source, refuse);
   const openai = className === 'OpenAIUNet2DModel';
   const size = get('sample_size', null);
   const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
@@ -175,6 +179,7 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   const hasNull = !openai || flag('null_class', false);
   const projDim = openai ? get('time_proj_dim', null) : null;
   const config: UNetConfig = {
+    architecture: 'diffusers',
     sampleSize,
     inChannels: whole('in_channels', get('in_channels', 3), 1, MAX.channels),
     outChannels: whole('out_channels', get('out_channels', 3), 1, MAX.channels),
@@ -243,6 +248,44 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     refuse('freq_shift', `is ${config.freqShift}, and the embedding has ${config.timeProjDim} numbers`);
   if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
   return config;
+}
+
+/**
+ * The lecture's network in the same terms: sample_size, in_channels, out_channels, num_class_embeds (the last class is the
+ * null class) as in UNet2DModel, base_channels (64), time_embedding_dim (256), num_attention_heads (4).
+ */
+function lectureConfig(
+  given: ReadonlyMap<string, unknown>,
+  source: string,
+  refuse: (key: string, why: string) => never,
+): UNetConfig {
+  const own = ['sample_size', 'in_channels', 'out_channels', 'num_class_embeds', 'time_embedding_dim', 'num_attention_heads', 'base_channels']; // prettier-ignore
+  for (const key of given.keys())
+    if (!own.includes(key) && !key.startsWith('_')) refuse(key, 'is not an option of LectureUNet2DModel');
+  const { base_channels: base = 64, time_embedding_dim: dim = 256, num_attention_heads: heads = 4, ...rest } = Object.fromEntries(given); // prettier-ignore
+  if (!Number.isInteger(base) || (base as number) < 1 || (base as number) > MAX.channels / 8)
+    refuse('base_channels', `is ${String(base)}, and should be a whole number up to ${MAX.channels / 8}`);
+  const W = base as number;
+  const plain = (name: string) => Array<string>(4).fill(name);
+  const config = parseUNetConfig(
+    {
+      ...rest,
+      _class_name: 'OpenAIUNet2DModel',
+      null_class: true,
+      block_out_channels: [W, 2 * W, 4 * W, 4 * W],
+      down_block_types: plain('DownBlock2D'),
+      up_block_types: plain('UpBlock2D'),
+      norm_num_groups: 1,
+      time_proj_dim: dim,
+      time_embedding_dim: dim,
+      attention_head_dim: null,
+      num_attention_heads: heads,
+    },
+    source,
+  );
+  if (W % config.numAttentionHeads! !== 0)
+    refuse('num_attention_heads', `is ${String(heads)}, and does not divide ${W} channels`);
+  return { ...config, architecture: 'lecture' };
 }
 
 /** How the down block i, or the up block i, changes the size; null in the last of each. */

@@ -4,8 +4,10 @@ import { DiffusionError } from '../errors.ts';
 import { showShape } from '../tensor.ts';
 import type { WeightTensor } from '../weights/safetensors.ts';
 import { samplingOf, type UNetConfig } from './config.ts';
+import { lectureParameters } from './lecture.ts';
 
 export function expectedParameters(config: UNetConfig): Map<string, readonly number[]> {
+  if (config.architecture === 'lecture') return lectureParameters(config);
   const all = new Map<string, readonly number[]>();
   const affine = (name: string, ...shape: number[]) => {
     all.set(`${name}.weight`, shape);

@@ -8,7 +8,7 @@ import type { Tape } from '../gpu/tape.ts';
 import { attention } from '../ops/attention.ts';
 import { concat } from '../ops/concat.ts';
 import { conv2d, type ConvOptions, type Padding } from '../ops/conv2d.ts';
-import { downsampleAverage } from '../ops/downsample_average.ts';
+import { downsampleAverage } from '../ops/downsample.ts';
 import { embedding, learnedTime } from '../ops/embedding.ts';
 import { groupNorm, type NormOptions } from '../ops/group_norm.ts';
 import { linear, type LinearOptions } from '../ops/linear.ts';
@@ -16,6 +16,7 @@ import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleNearest } from '../ops/upsample_nearest.ts';
 import type { Tensor } from '../tensor.ts';
 import { samplingOf, type UNetConfig } from './config.ts';
+import { recordLecture } from './lecture.ts';
 import { timeInputs } from './parameters.ts';
 import type { UNetWeights } from './weights.ts';
 
@@ -33,6 +34,7 @@ export interface UNetInputs {
 
 /** Records the network. Returns its raw output (N, outChannels, H, W) in c4. */
 export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights, inputs: UNetInputs): Tensor {
+  if (config.architecture === 'lecture') return recordLecture(tape, config, weights, inputs);
   const { blockOutChannels, normNumGroups: groups, normEps: eps } = config;
   const levels = blockOutChannels.length;
   const dtype = weights.dtype;
@@ -60,9 +62,8 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     }
     const time = (part: string) => dense(`${label}.time_emb_proj${part}`, emb, { activation }); // (N, cOut, 1, 1)
     if (config.scaleShift) {
-      const modulation = { scale: time('.scale'), shift: time('.shift') };
       h = conv(`${label}.conv1`, h);
-      h = norm(`${label}.norm2`, h, { activation, modulation });
+      h = norm(`${label}.norm2`, h, { activation, scale: time('.scale'), shift: time('.shift') });
     } else {
       h = conv(`${label}.conv1`, h, { timeBias: time('') });
       h = norm(`${label}.norm2`, h, { activation });

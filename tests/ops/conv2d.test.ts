@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Activation } from '../../src/ops/activation.ts';
 import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
 import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
 import type { Shape } from '../../src/tensor.ts';
@@ -15,6 +16,7 @@ interface Case {
   readonly stride?: number;
   readonly padding?: ConvReference['padding'];
   readonly extras?: boolean;
+  readonly activation?: Activation;
 }
 
 const LOPSIDED = { top: 0, left: 0, bottom: 1, right: 1 };
@@ -27,6 +29,7 @@ const CASES: Record<string, Case> = {
   'stride 2, symmetric padding, odd size': { x: [2, 4, 9, 7], cOut: 4, size: 3, stride: 2 },
   'stride 2, padding right and bottom': { x: [2, 3, 8, 6], cOut: 5, size: 3, stride: 2, padding: LOPSIDED },
   'time bias, residual and scale': { x: [3, 7, 4, 3], cOut: 6, size: 3, extras: true },
+  'relu behind it': { x: [2, 4, 5, 3], cOut: 6, size: 1, activation: 'relu' },
   'wider than high': { x: [1, 4, 1, 33], cOut: 4, size: 3 },
 };
 
@@ -40,7 +43,11 @@ function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
   const x = fill(c.x, 1);
   const weight = fill([c.cOut, c.x[1], c.size, c.size], 2);
   const bias = fill([1, c.cOut, 1, 1], 3);
-  const options: ConvReference = { stride: c.stride ?? 1, ...(c.padding ? { padding: c.padding } : {}) };
+  const options: ConvReference = {
+    stride: c.stride ?? 1,
+    ...(c.padding ? { padding: c.padding } : {}),
+    ...(c.activation ? { activation: c.activation } : {}),
+  };
   const plain = reference(x, weight, bias.data, options);
   const extras: Extras = c.extras
     ? { timeBias: fill([c.x[0], c.cOut, 1, 1], 4), residual: fill(plain.shape, 5), scale: 0.5 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { groupNorm, type NormOptions } from '../../src/ops/group_norm.ts';
+import type { Activation } from '../../src/ops/activation.ts';
+import { groupNorm } from '../../src/ops/group_norm.ts';
 import { padBlocks } from '../../src/ops/packing.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
@@ -17,31 +18,26 @@ const CASES: [Shape, number][] = [
 ];
 
 describe.each(DTYPES)('group_norm in %s', (dtype) => {
-  const run = (
-    x: Array4,
-    gamma: Array4,
-    beta: Array4,
-    groups: number,
-    eps: number,
-    options: Pick<NormOptions, 'activation'> & { modulation?: { scale: Array4; shift: Array4 } } = {},
-  ) =>
+  interface Extras {
+    readonly activation?: Activation;
+    readonly scale?: Array4;
+    readonly shift?: Array4;
+    readonly residual?: Array4;
+  }
+  const run = (x: Array4, gamma: Array4, beta: Array4, groups: number, eps: number, extras: Extras = {}) =>
     launch(gpu(), dtype, (b) => {
       const channels = x.shape[1];
       const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, channels);
       const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels };
-      const { activation = null, modulation } = options;
-      const inputs = modulation && {
-        scale: b.input('scale', modulation.scale),
-        shift: b.input('shift', modulation.shift),
+      const input = (name: 'scale' | 'shift' | 'residual') =>
+        extras[name] ? b.input(name, extras[name]) : null;
+      const options = {
+        scale: input('scale'),
+        shift: input('shift'),
+        residual: input('residual'),
+        activation: extras.activation ?? null,
       };
-      return {
-        out: groupNorm(b.tape, 'norm', b.input('x', x), w, {
-          groups,
-          eps,
-          activation,
-          modulation: inputs ?? null,
-        }),
-      };
+      return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, ...options }) };
     });
   const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 4e-6 } : { atol: 2e-3, rtol: 2e-3 };
 
@@ -50,16 +46,18 @@ describe.each(DTYPES)('group_norm in %s', (dtype) => {
     const x = gaussian(shape, 1, dtype);
     const gamma = gaussian([1, shape[1], 1, 1], 2, dtype);
     const beta = gaussian([1, shape[1], 1, 1], 3, dtype);
-    const modulation = {
-      scale: gaussian([shape[0], shape[1], 1, 1], 4, dtype),
-      shift: gaussian([shape[0], shape[1], 1, 1], 5, dtype),
-    };
-    for (const options of [
+    const scale = gaussian([shape[0], shape[1], 1, 1], 4, dtype);
+    const shift = gaussian([shape[0], shape[1], 1, 1], 5, dtype);
+    const residual = gaussian(shape, 6, dtype);
+    const all: Extras[] = [
       {},
       { activation: 'silu' },
-      { modulation },
-      { activation: 'gelu', modulation },
-    ] as const) {
+      { scale, shift },
+      { shift },
+      { residual, activation: 'gelu' },
+      { scale, shift, residual, activation: 'silu' },
+    ];
+    for (const options of all) {
       const { out } = await run(x, gamma, beta, groups, 1e-5, options);
       expectClose(
         out,

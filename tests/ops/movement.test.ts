@@ -1,17 +1,21 @@
-/** concat, embedding, pack, unpack, and what changes the size: they move numbers or average four, so results are exact. */
+/** concat, embedding, pack, unpack, what changes the size, and layer_norm. */
 
 import { describe, expect, it } from 'vitest';
 import { concat } from '../../src/ops/concat.ts';
-import { downsampleAverage } from '../../src/ops/downsample_average.ts';
+import { downsampleAverage, downsampleMax } from '../../src/ops/downsample.ts';
 import { embedding, learnedTime } from '../../src/ops/embedding.ts';
+import { layerNorm } from '../../src/ops/layer_norm.ts';
 import { pack, unpack } from '../../src/ops/pack.ts';
 import { padBlocks } from '../../src/ops/packing.ts';
+import { upsampleBilinear } from '../../src/ops/upsample_bilinear.ts';
 import { upsampleNearest } from '../../src/ops/upsample_nearest.ts';
 import type { Shape } from '../../src/tensor.ts';
-import { expectEqual, integers, make } from '../helpers/array.ts';
+import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { concat as concatReference } from '../reference/concat.ts';
-import { downsampleAverage as averageReference } from '../reference/downsample_average.ts';
+import { downsample as downsampleReference } from '../reference/downsample.ts';
+import { layerNorm as layerNormReference } from '../reference/layer_norm.ts';
+import { upsampleBilinear as bilinearReference } from '../reference/upsample_bilinear.ts';
 import { embedding as embeddingReference } from '../reference/embedding.ts';
 import { pack as packReference } from '../reference/pack.ts';
 import { upsampleNearest as upsampleReference } from '../reference/upsample_nearest.ts';
@@ -64,17 +68,46 @@ describe.each(DTYPES)('in %s', (dtype) => {
     expectEqual(out, embeddingReference(make([4, c, 1, 1], () => 0), table, t.data).data); // prettier-ignore
   });
 
-  it.each<[Shape]>([[[1, 1, 2, 2]], [[2, 5, 4, 6]], [[1, 8, 8, 2]]])(
-    'downsample_average %j',
+  it.each<[Shape]>([[[1, 1, 2, 2]], [[2, 5, 4, 6]], [[1, 8, 8, 2]]])('downsample %j', async (shape) => {
+    needs(gpu(), dtype);
+    const x = integers(shape, 1, 9);
+    const { mean, max } = await launch(gpu(), dtype, (b) => ({
+      mean: downsampleAverage(b.tape, 'mean', b.input('x', x)),
+      max: downsampleMax(b.tape, 'max', b.input('x', x)),
+    }));
+    expectEqual(mean, downsampleReference(x, false).data);
+    expectEqual(max, downsampleReference(x, true).data);
+  });
+
+  it.each<[Shape]>([[[1, 1, 1, 1]], [[2, 5, 3, 4]], [[1, 8, 8, 8]]])(
+    'upsample_bilinear %j',
     async (shape) => {
       needs(gpu(), dtype);
-      const x = integers(shape, 1, 9);
+      const x = gaussian(shape, 1, dtype);
       const { out } = await launch(gpu(), dtype, (b) => ({
-        out: downsampleAverage(b.tape, 'down', b.input('x', x)),
+        out: upsampleBilinear(b.tape, 'up', b.input('x', x)),
       }));
-      expectEqual(out, averageReference(x).data);
+      expectClose(
+        out,
+        bilinearReference(x).data,
+        dtype === 'f32' ? { atol: 2e-6, rtol: 0 } : { atol: 2e-3, rtol: 0 },
+      );
     },
   );
+
+  it.each<[Shape]>([[[1, 4, 1, 1]], [[2, 5, 3, 4]], [[1, 64, 4, 4]]])('layer_norm %j', async (shape) => {
+    needs(gpu(), dtype);
+    const c = shape[1];
+    const x = gaussian(shape, 1, dtype);
+    const [gamma, beta] = [gaussian([1, c, 1, 1], 2, dtype), gaussian([1, c, 1, 1], 3, dtype)];
+    const { out } = await launch(gpu(), dtype, (b) => {
+      const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, c);
+      const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels: c };
+      return { out: layerNorm(b.tape, 'norm', b.input('x', x), w) };
+    });
+    const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 2e-6 } : { atol: 2e-3, rtol: 1e-3 };
+    expectClose(out, layerNormReference(x, gamma.data, beta.data, 1e-5).data, tolerance);
+  });
 
   it.each<[Shape, number]>([
     [[1, 1, 1, 1], 1],

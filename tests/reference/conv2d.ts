@@ -1,5 +1,7 @@
 import type { Shape } from '../../src/tensor.ts';
+import type { Activation } from '../../src/ops/activation.ts';
 import { make, type Array4 } from '../helpers/array.ts';
+import { activationOf } from './activation.ts';
 
 export interface ConvReference {
   readonly stride?: number;
@@ -8,9 +10,10 @@ export interface ConvReference {
   readonly timeBias?: Array4;
   readonly residual?: Array4;
   readonly scale?: number;
+  readonly activation?: Activation;
 }
 
-/** scale * (conv(x, weight) + bias + timeBias + residual), naive, float64. weight (cOut, cIn, K, K). */
+/** activation(scale * (conv(x, weight) + bias + timeBias + residual)), naive, float64. weight (cOut, cIn, K, K). */
 export function conv2d(x: Array4, weight: Array4, bias: ArrayLike<number>, o: ConvReference = {}): Array4 {
   const [n, cIn, hIn, wIn] = x.shape;
   const [cOut, , size] = weight.shape;
@@ -35,6 +38,6 @@ export function conv2d(x: Array4, weight: Array4, bias: ArrayLike<number>, o: Co
         }
     if (o.timeBias) sum += o.timeBias.data[i * cOut + co]!;
     if (o.residual) sum += o.residual.data[index]!;
-    return scale * sum;
+    return o.activation ? activationOf[o.activation](scale * sum) : scale * sum;
   });
 }

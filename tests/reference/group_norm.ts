@@ -10,7 +10,9 @@ export function groupNorm(
     groups: number;
     eps: number;
     activation?: Activation | null;
-    modulation?: { scale: Array4; shift: Array4 } | null;
+    scale?: Array4;
+    shift?: Array4;
+    residual?: Array4;
   },
 ): Array4 {
   const [n, c, h, w] = x.shape;
@@ -24,10 +26,10 @@ export function groupNorm(
     const channel = Math.floor(index / (h * w)) % c;
     const [mean, variance] = moments[Math.floor(index / size)]!;
     let y = ((x.data[index]! - mean) / Math.sqrt(variance + o.eps)) * gamma[channel]! + beta[channel]!;
-    if (o.modulation) {
-      const own = Math.floor(index / (c * h * w)) * c + channel;
-      y = y * (1 + o.modulation.scale.data[own]!) + o.modulation.shift.data[own]!;
-    }
+    const own = Math.floor(index / (c * h * w)) * c + channel;
+    if (o.scale) y *= 1 + o.scale.data[own]!;
+    if (o.shift) y += o.shift.data[own]!;
+    if (o.residual) y += o.residual.data[index]!;
     return o.activation ? activationOf[o.activation](y) : y;
   });
 }

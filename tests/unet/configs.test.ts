@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Model } from '../../src/model.ts';
+import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
+import { makeSteps } from '../../src/scheduler/index.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
@@ -11,6 +13,7 @@ import type { ModelFiles } from '../../src/weights/files.ts';
 import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
+import { applyStep, type State } from '../helpers/steps.ts';
 
 const gpu = useGpu();
 const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, import.meta.url));
@@ -27,11 +30,18 @@ function fill(name: string, shape: readonly number[], k: number): Float32Array<A
   return z.map((v) => v / Math.sqrt(count(shape.slice(1))));
 }
 
-function files(config: object): ModelFiles {
+/** `fill`, but for what the lecture's network does not have: biases of its convolutions, an embedding of no class. */
+function lecture(name: string, shape: readonly number[], k: number): Float32Array<ArrayBuffer> {
+  const data = fill(name, shape, k);
+  if (/\.conv[12]\.bias$/.test(name)) return data.fill(0);
+  return name === 'class_embedding.weight' ? data.fill(0, (shape[0]! - 1) * shape[1]!) : data;
+}
+
+function files(config: object, make = fill): ModelFiles {
   const parameters = expectedParameters(parseUNetConfig(config, 'fixture'));
   const tensors = [...parameters.keys()].sort().map((name, k) => {
     const shape = parameters.get(name)!;
-    return { name, shape, data: fill(name, shape, k) };
+    return { name, shape, data: make(name, shape, k) };
   });
   const all: Record<string, Uint8Array> = {
     'config.json': new TextEncoder().encode(JSON.stringify(config)),
@@ -84,6 +94,45 @@ describe("OpenAI's networks, converted (weights/convert/openai.py, tests/fixture
     expect(() => parseUNetConfig({ ...own, _class_name: 'UNet2DModel' }, 'x')).toThrow(/num_attention_heads is not an option of UNet2DModel/);
     expect(() => parseUNetConfig({ ...own, num_attention_heads: 2 }, 'x')).toThrow(/attention_head_dim as well/);
     expect(() => parseUNetConfig({ ...own, attention_head_dim: null, num_attention_heads: 7 }, 'x')).toThrow(/num_attention_heads is 7, and does not divide/);
+  });
+}); // prettier-ignore
+
+describe("the lecture's networks, converted (weights/convert/lecture.py, tests/fixtures/make/lecture.py)", () => {
+  const { configs, loop } = JSON.parse(fixture('lecture.json').toString()) as {
+    configs: Record<string, unknown>[];
+    loop: { T: number; states: number[][] };
+  };
+  const eps = readSafetensors(fixture('lecture.safetensors'), 'lecture');
+
+  it.each([0, 1].flatMap((i) => DTYPES.map((dtype) => [['plain', 'conditional'][i], dtype, i] as const)))('%s, %s', async (_, dtype, i) => {
+    needs(gpu(), dtype);
+    const model = await Model.load(gpu(), files(configs[i]!, lecture), { dtype });
+    const sample = normals(1, 0, 0, 3 * 3 * 16 * 16);
+    const labels = i === 0 ? null : [3, model.config.nullClass!, 2]; // the second image without a class
+    const result = await model.predict({ shape: [3, 3, 16, 16], sample, timestep: Float32Array.of(1, 250, 999), labels });
+    const wanted = toFloat32(eps.get(String(i))!);
+    const scale = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0) / wanted.length);
+    expectClose(result.eps, wanted, dtype === 'f32' ? { atol: 2e-4 * Math.max(scale, 1), rtol: 0 } : { atol: 0.08 * scale, rtol: 0.02 }, 'eps');
+    model.destroy();
+  });
+
+  it('its sampling loop, t = T - 1 ... 1', () => {
+    const steps = makeSteps(parseSchedulerConfig({ num_train_timesteps: loop.T }, 'x'), { scheduler: 'ddpm', compat: 'lecture' });
+    expect(steps).toHaveLength(loop.T - 1);
+    let state: State = { x: [-1.7, 0.35, 2.1], h: [] };
+    steps.forEach((step, k) => {
+      state = applyStep(step, state, (x) => (x * step.t) / (step.t + 1), (j) => 1.5 * Math.sin(1 + 7 * k + 3 * j));
+      expectClose(state.x, loop.states[k]!, { atol: 1e-9, rtol: 1e-9 }, `step ${k}`);
+    });
+    expect(() => makeSteps(parseSchedulerConfig({}, 'x'), { scheduler: 'ddim', compat: 'lecture' })).toThrow(/loop of the lecture/);
+  });
+
+  it('what its config refuses', () => {
+    const own = configs[0]!;
+    expect(() => parseUNetConfig({ ...own, layers_per_block: 2 }, 'x')).toThrow(/layers_per_block is not an option of LectureUNet2DModel/);
+    expect(() => parseUNetConfig({ ...own, base_channels: 0.5 }, 'x')).toThrow(/base_channels/);
+    expect(() => parseUNetConfig({ ...own, base_channels: 6 }, 'x')).toThrow(/num_attention_heads/);
+    expect(() => parseUNetConfig({ ...own, sample_size: 12 }, 'x')).toThrow(/halved/);
   });
 }); // prettier-ignore
 

@@ -1,4 +1,4 @@
-// Halves the image: out[n, c, y, x] = the mean of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
+// Halves the image: out[n, c, y, x] = the mean, or with MAX the largest, of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
 // One invocation writes one pixel of four channels.
 
 override WORKGROUP: u32;
@@ -28,6 +28,10 @@ fn main(
   let y = id % layer.PIXELS / layer.W_OUT;
   let x = id % layer.W_OUT;
   let at = plane * layer.PIXELS * 4u + 2u * y * layer.W_IN + 2u * x;
-  let sum = vec4f(input[at]) + vec4f(input[at + 1u]) + vec4f(input[at + layer.W_IN]) + vec4f(input[at + layer.W_IN + 1u]);
-  output[id] = T4(0.25 * sum);
+  let pixels = array(vec4f(input[at]), vec4f(input[at + 1u]), vec4f(input[at + layer.W_IN]), vec4f(input[at + layer.W_IN + 1u]));
+#if MAX
+  output[id] = T4(max(max(pixels[0], pixels[1]), max(pixels[2], pixels[3])));
+#else
+  output[id] = T4(0.25 * (pixels[0] + pixels[1] + pixels[2] + pixels[3]));
+#endif
 }

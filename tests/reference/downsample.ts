@@ -1,6 +1,6 @@
 import { make, type Array4 } from '../helpers/array.ts';
 
-export function downsampleAverage(x: Array4): Array4 {
+export function downsample(x: Array4, max: boolean): Array4 {
   const [n, c, h, w] = x.shape;
   return make([n, c, h / 2, w / 2], (index) => {
     const [column, row, plane] = [
@@ -9,6 +9,7 @@ export function downsampleAverage(x: Array4): Array4 {
       Math.floor(index / ((h / 2) * (w / 2))),
     ];
     const at = plane * h * w + 2 * row * w + 2 * column;
-    return (x.data[at]! + x.data[at + 1]! + x.data[at + w]! + x.data[at + w + 1]!) / 4;
+    const pixels = [at, at + 1, at + w, at + w + 1].map((k) => x.data[k]!);
+    return max ? Math.max(...pixels) : pixels.reduce((sum, v) => sum + v, 0) / 4;
   });
 }

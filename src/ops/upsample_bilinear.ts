@@ -1,0 +1,28 @@
+import code from '../../shaders/upsample_bilinear.wgsl?raw';
+import type { Tape } from '../gpu/tape.ts';
+import { blocks, type Tensor } from '../tensor.ts';
+import { WORKGROUP } from './launch.ts';
+
+/** Twice the size, bilinear, corners aligned. (N, C, H, W) -> (N, C, 2H, 2W). shaders/upsample_bilinear.wgsl */
+export function upsampleBilinear(tape: Tape, label: string, x: Tensor): Tensor {
+  const [n, c, h, w] = x.shape;
+  const out = tape.temp(label, [n, c, 2 * h, 2 * w], x.dtype);
+  tape.record({
+    label,
+    shader: { name: 'upsample_bilinear', code },
+    dtype: x.dtype,
+    constants: {
+      PLANES: n * blocks(c),
+      H_IN: h,
+      W_IN: w,
+      W_OUT: 2 * w,
+      PIXELS: 4 * h * w,
+      Y_STEP: (h - 1) / (2 * h - 1),
+      X_STEP: (w - 1) / (2 * w - 1),
+    },
+    bindings: [out, x],
+    threads: n * blocks(c) * 4 * h * w,
+    workgroupSize: WORKGROUP,
+  });
+  return out;
+}
