@@ -25,7 +25,7 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
            NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
            learned and learned_range are further variances, for models that learned one. --order 1|2|3 and --bh bh1|bh2
-           are of unipc; --eps-from-clipped of ddim. x0Hat is treated by --clip none|1, or --threshold 0.995[,MAX].
+           are of unipc; --epsilon clipped|raw of ddim. x0Hat is treated by --clip none|1, or --threshold 0.995[,MAX].
            Guidance at some timesteps only: --guidance-interval 100,800; rescaled: --guidance-rescale 0.7.
            Starting from a picture: --init IMAGE.png [--strength 0.6]. Painting the white part of a mask into it:
            --mask MASK.png [--jumps 10,10] (ddpm or ddim: so many steps back, each stretch so many times).
@@ -67,7 +67,7 @@ const COMMANDS: Record<
       strength: text,
       'guidance-interval': text,
       'guidance-rescale': text,
-      'eps-from-clipped': { type: 'boolean' },
+      epsilon: text,
       clip: text,
       threshold: text,
       order: text,
@@ -209,7 +209,7 @@ function runOptions(values: Values): SampleOptions {
     strength: number(values, 'strength'),
     guidanceInterval: pair(values, 'guidance-interval'),
     guidanceRescale: number(values, 'guidance-rescale'),
-    epsFromClipped: values['eps-from-clipped'],
+    epsFromClipped: epsilon(values),
     clip: clip(values),
     order: number(values, 'order'),
     bh: values['bh'],
@@ -328,6 +328,15 @@ function clip(values: Values): SampleOptions['clip'] {
   if (rest.length > 0 || !Number.isFinite(quantile) || !Number.isFinite(max))
     throw usage(`--threshold ${threshold} is not a quantile, or a quantile and a maximum.`);
   return { quantile: quantile!, max };
+}
+
+/** Whether DDIM's epsilon follows the clipped x0Hat. */
+function epsilon(values: Values): boolean | undefined {
+  const value = values['epsilon'];
+  if (value === undefined) return undefined;
+  if (value !== 'clipped' && value !== 'raw')
+    throw usage(`--epsilon ${String(value)} is not clipped or raw.`);
+  return value === 'clipped';
 }
 
 function jumps(values: Values): SampleOptions['jumps'] {

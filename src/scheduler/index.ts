@@ -108,7 +108,7 @@ const SAMPLERS = {
       eta: s.run.eta ?? 0,
       finalAlphaOne: s.config.finalAlphaOne ?? true,
       stride: Math.floor(s.schedule.T / wholeList(s).length),
-      epsFromClipped: s.run.epsFromClipped ?? false,
+      epsFromClipped: s.run.epsFromClipped ?? !s.compat,
     }),
   pndm: (s) => pndmSteps(s.schedule, timesteps(s), { ...s, finalAlphaOne: s.config.finalAlphaOne ?? false }),
   euler: (s) => eulerSteps(levels(s, false), s),
@@ -162,7 +162,7 @@ export interface RunOptions {
   readonly jumps?: Jumps;
   /** edm only: S_churn, 0 or more. */
   readonly churn?: number;
-  /** ddim only: derive epsHat from the clipped x0Hat. */
+  /** ddim only: derive epsHat again where x0Hat is clipped; true unless compat. */
   readonly epsFromClipped?: boolean;
   /**
    * Where the run begins in its list of steps, 0 unless given: after so many steps the state that it starts from stands

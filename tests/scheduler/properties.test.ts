@@ -56,6 +56,19 @@ it('DDIM with eta = 1 is DDPM with fixed_small, on every list', () => {
   );
 }); // prettier-ignore
 
+it('and step by step also where x0Hat is clipped', () => {
+  const x = [-3, -1.2, -0.1, 0, 0.4, 0.99, 2.5];
+  fc.assert(
+    fc.property(lists, ({ json, timesteps }) => {
+      const own = config({ ...json, clip_sample: true });
+      const run = (scheduler: 'ddim' | 'ddpm', options: RunOptions) =>
+        makeSteps(own, { scheduler, timesteps, ...options }).map((step) => applyStep(step, { x, h: [] }, (v) => 0.3 * v, () => 0).x);
+      const [ddim, ddpm] = [run('ddim', { eta: 1 }), run('ddpm', {})];
+      ddim.forEach((state, i) => state.forEach((v, j) => expect(close(v, ddpm[i]![j]!), `${v} ${ddpm[i]![j]}`).toBe(true)));
+    }),
+  );
+}); // prettier-ignore
+
 it('epsilon, x0 and v: each gives both x0 and epsilon back', () => {
   const number = fc.double({ min: -5, max: 5, noNaN: true });
   fc.assert(

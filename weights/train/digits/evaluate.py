@@ -33,7 +33,7 @@ def draw(net: UNet2DModel, labels: torch.Tensor, guidance: float, steps: int, se
         if guidance != 1:
             null = net(x, t, class_labels=torch.full_like(labels, NULL)).sample
             eps = null + guidance * (eps - null)
-        x = scheduler.step(eps, t, x).prev_sample
+        x = scheduler.step(eps, t, x, use_clipped_model_output=True).prev_sample  # as our sampler does
     return x.clamp(-1, 1)
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     quantiles = lambda d: {f"p{q}": round(float(np.percentile(d, q)), 4) for q in (0, 1, 10, 50, 90)}
     result = {
         "samples": args.samples,
-        "sampler": f"DDIM, {args.steps} steps, leading, eta 0",
+        "sampler": f"DDIM, {args.steps} steps, leading, eta 0, epsilon from the clipped x0",
         "classifier accuracy on real test digits": right(test, test_labels),
         "Frechet distance floor (real training digits)": round(frechet(features(train[some]), real), 3),
         "nearest training digit, real test digits": quantiles(nearest(test[: args.samples], train)),
