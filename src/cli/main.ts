@@ -20,7 +20,7 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            [--labels 3,7 | --count N] [--seed 0] [--spacing leading|trailing|linspace] [--noise NOISE.safetensors]
            [--trajectory] [--compat diffusers|lecture] [--dtype f32|f16] [--variance fixed_small|fixed_large]
            [--prediction epsilon|sample|v_prediction] [--sigmas karras|exponential|beta] [--churn 0]
-           [--respacing 250|10,15,20|ddim50]
+           [--respacing 250|10,15,20|ddim50 | --timesteps 999,500,1]
            NAME: ${SCHEDULERS.join(' ')}
            OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
            NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
@@ -62,6 +62,7 @@ const COMMANDS: Record<
       sigmas: text,
       churn: text,
       respacing: text,
+      timesteps: text,
       begin: text,
       init: text,
       strength: text,
@@ -204,6 +205,8 @@ function runOptions(values: Values): SampleOptions {
     sigmas: values['sigmas'] as RunOptions['sigmas'],
     churn: number(values, 'churn'),
     respacing: values['respacing'] as string | undefined,
+    timesteps:
+      typeof values['timesteps'] === 'string' ? values['timesteps'].split(',').map(Number) : undefined,
     compat: values['compat'] as RunOptions['compat'],
     begin: number(values, 'begin'),
     strength: number(values, 'strength'),

@@ -139,6 +139,11 @@ describe('sample', () => {
     expect(right, `read as ${read.join(' ')}`).toBeGreaterThanOrEqual(9);
   });
 
+  it('--timesteps: those and no others', async () => {
+    const { data } = (await sample('--scheduler', 'ddim', '--timesteps', '900,400,7', '--trajectory')).get('timesteps')!;
+    expect([...data]).toEqual([900, 400, 7]);
+  }); // prettier-ignore
+
   it('--count without labels, and no more than one pass at guidance 1', async () => {
     const { shape } = (await sample('--count', '3', '--steps', '1')).get('x_0')!;
     expect(shape).toEqual([3, 1, 32, 32]);
@@ -289,6 +294,9 @@ describe('edits', () => {
     ['a slide of one picture', ['--interpolate', '1,2'], 'bad-option'],
     ['a slide between what are no seeds', ['--interpolate', '1,-2', '--count', '2'], 'bad-option'],
     ['a variance that was not learned', ['--scheduler', 'ddpm', '--variance', 'learned_range'], 'bad-option'],
+    ['timesteps that rise', ['--timesteps', '3,500'], 'bad-option'],
+    ['timesteps that are words', ['--timesteps', 'all'], 'bad-option'],
+    ['an epsilon of neither kind', ['--epsilon', 'both'], 'bad-option'],
     ['a threshold above 1', ['--threshold', '1.5'], 'bad-option'],
     ['two ways with x0Hat', ['--threshold', '0.9', '--clip', '1'], 'bad-option'],
     ['an interval of no width', ['--clip', '0'], 'bad-option'],

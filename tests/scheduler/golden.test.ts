@@ -52,7 +52,7 @@ describe('every step as diffusers (compat)', () => {
     const steps = makeSteps(config, run.scheduler === 'ddim' ? { ...options, eta: run.eta! } : options);
     expect(steps.map((s) => s.t)).toEqual(run.timesteps);
     // diffusers computes in f32; near t = T - 1 of the cosine schedule it divides by 5e-5.
-    follow(steps, [-1.7, -0.6, 0.0, 0.35, 0.9, 2.1], run.states, { atol: 2e-5, rtol: 2e-4 });
+    follow(steps, [-1.7, -0.6, 0.0, 0.35, 0.9, 2.1], run.states, { atol: 1e-5, rtol: 1e-5 });
   });
 
   it.each(named(read('solvers.json')))('%i: %s', (_, __, run) => {
@@ -72,7 +72,7 @@ describe('every step as diffusers (compat)', () => {
     );
     const [first, ...states] = run.states;
     expect(states).toHaveLength(run.timesteps.length - Number(run.config['solver_type'] === 'bh1'));
-    follow(steps, first!, states, { atol: 2e-5, rtol: 2e-4 });
+    follow(steps, first!, states, { atol: 1e-5, rtol: 1e-5 });
   });
 });
 
