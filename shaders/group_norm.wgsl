@@ -100,22 +100,6 @@ fn store(n: u32, g: u32, item: u32, normal: f32) {
 }
 #endif
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
-// The sum of one number of every invocation, given to all. WORKGROUP is a power of two.
-fn sum(lane: u32, value: f32) -> f32 {
-  partial[lane] = value;
-  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (lane < half) {
-      partial[lane] += partial[lane + half];
-    }
-  }
-  let result = workgroupUniformLoad(&partial[0]);
-  workgroupBarrier();
-  return result;
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3u,

@@ -13,23 +13,9 @@ override WORKGROUP: u32;
 @group(0) @binding(0) var<storage, read_write> measures: array<vec2f>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 
-var<workgroup> partial: array<f32, WORKGROUP>;
 var<workgroup> histogram: array<atomic<u32>, 256>;
 var<workgroup> chosen: vec2u; // bits found so far, numbers that are smaller
 var<workgroup> above: atomic<u32>;
-
-fn sum(lane: u32, value: f32) -> f32 {
-  partial[lane] = value;
-  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if (lane < half) {
-      partial[lane] += partial[lane + half];
-    }
-  }
-  let result = workgroupUniformLoad(&partial[0]);
-  workgroupBarrier();
-  return result;
-}
 
 #if GUIDED
 // Sum of squared deviations of the output with its class, or of the guided one.

@@ -1,4 +1,5 @@
 import code from '../../shaders/group_norm.wgsl?raw';
+import sum from '../../shaders/lib/sum.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
@@ -42,7 +43,7 @@ export function groupNorm(
   const aligned = (c / groups) % 4 === 0;
   tape.record({
     label,
-    shader: { name: 'group_norm', code: activationCode + code },
+    shader: { name: 'group_norm', code: activationCode + code + sum },
     dtype: x.dtype,
     defines: {
       ALIGNED: aligned,

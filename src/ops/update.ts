@@ -1,5 +1,6 @@
 import normal from '../../shaders/lib/normal.wgsl?raw';
 import philox from '../../shaders/lib/philox.wgsl?raw';
+import sum from '../../shaders/lib/sum.wgsl?raw';
 import stepCode from '../../shaders/lib/step.wgsl?raw';
 import measureCode from '../../shaders/measure.wgsl?raw';
 import code from '../../shaders/update.wgsl?raw';
@@ -104,7 +105,7 @@ export function update(tape: Tape, label: string, b: UpdateBindings, measured = 
   if (measures)
     tape.record({
       label: `${label}.measure`,
-      shader: { name: 'measure', code: stepCode + measureCode },
+      shader: { name: 'measure', code: stepCode + measureCode + sum },
       dtype: 'f32',
       defines: { GUIDED: guided },
       constants,
