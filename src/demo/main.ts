@@ -53,6 +53,7 @@ async function open(): Promise<void> {
   try {
     gpu?.destroy();
     gpu = model = display = shown = null;
+    enable(); // after a loss nothing may be pressed until the model is here again
     const opened = await openGpu();
     const base = new URL('weights/', document.baseURI);
     const manifest = (await readManifest(base)).find((m) => m.name === 'digits')!;
