@@ -1,5 +1,7 @@
 /** The command line: `eps`, `sample`, `inspect`. Its contract (names, tensors, errors) is fixed; see the README. */
 
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { DiffusionError } from '../errors.ts';
 import { openGpu, type Gpu } from '../gpu/device.ts';
@@ -11,6 +13,7 @@ import type { DType, Shape } from '../tensor.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
 import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
 import { nodeGpu } from './node_gpu.ts';
+import { convertTfjs } from './tfjs.ts';
 
 const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
 
@@ -35,6 +38,8 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            The picture at a timestep of the forward process. OUT: x_T [N,C,H,W], to be given as --noise to a run with --begin.
   invert   --init IMAGE.png --output OUT.safetensors [--steps 50] [--labels 7 | --count N] [--spacing ...] [--prediction ...]
            The noise that ddim takes to the picture. OUT: x_T [N,C,H,W], to be given as --noise.
+  convert-tfjs --model DIR --output DIR
+           The TensorFlow.js graph model of Keras's DDPM example to a folder that the other commands take.
   inspect  JSON: parameters, FLOPs and dispatches a step, bytes, adapter.
 `;
 
@@ -104,6 +109,7 @@ const COMMANDS: Record<
     options: { model: text, init: text, timestep: text, seed: text, count: text, output: text, png: text },
     run: addNoise,
   },
+  'convert-tfjs': { options: { model: text, output: text }, run: convert },
   inspect: { options: { model: text, dtype: text }, run: inspect },
 };
 
@@ -310,6 +316,17 @@ async function invert(values: Values): Promise<void> {
           writeSafetensors([{ name: 'x_T', shape: state.xT.shape, data: await readTensor(gpu, state.xT) }]),
         );
   });
+}
+
+async function convert(values: Values): Promise<void> {
+  const [input, output] = [required(values, 'model'), required(values, 'output')];
+  const { config, scheduler, tensors } = await convertTfjs(diskFiles(input));
+  const json = (value: object) => new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+  await mkdir(join(output, 'unet'), { recursive: true });
+  await mkdir(join(output, 'scheduler'), { recursive: true });
+  await write(join(output, 'unet', 'config.json'), json(config));
+  await write(join(output, 'scheduler', 'scheduler_config.json'), json(scheduler));
+  await write(join(output, 'unet', 'diffusion_pytorch_model.safetensors'), writeSafetensors(tensors));
 }
 
 function pair(values: Values, name: string): [number, number] | undefined {

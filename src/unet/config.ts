@@ -53,6 +53,10 @@ export interface UNetConfig {
   readonly normEps: number;
   /** Numbers that the sinusoidal embedding has. */
   readonly timeProjDim: number;
+  /** The frequencies of the sinusoidal embedding are in the weights (time_proj.weight). */
+  readonly frequencyTable: boolean;
+  /** Attention is added to its normalised input, as in Keras's example; else to the input itself. */
+  readonly attentionAddsNormed: boolean;
   /** What a timestep is multiplied by before it is embedded. */
   readonly timestepScale: number;
   /** So many heads at every level, whatever its channels; null: attentionHeadDim says. */
@@ -119,11 +123,11 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
   const className = only('_class_name', 'UNet2DModel', [
     'UNet2DModel',
     'UNetUnconditionalModel',
-    'OpenAIUNet2DModel', // ours: what weights/convert/openai.py writes
+    'ExtendedUNet2DModel', // ours: what weights/convert/openai.py and the command convert-tfjs write
     'LectureUNet2DModel', // and weights/convert/lecture.py
   ]);
   if (className === 'LectureUNet2DModel') return lectureConfig(given, source, refuse);
-  const openai = className === 'OpenAIUNet2DModel';
+  const openai = className === 'ExtendedUNet2DModel';
   const size = get('sample_size', null);
   const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
   if (sides && sides.length !== 2) refuse('sample_size', `is ${show(size)}, and should be a number or two`);
@@ -213,6 +217,8 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
         : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
     normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
     timeProjDim: projDim === null ? blockOutChannels[0]! : whole('time_proj_dim', projDim, 2, MAX.channels),
+    attentionAddsNormed: openai && flag('attention_adds_normed', false),
+    frequencyTable: openai && flag('frequency_table', false),
     timestepScale: openai ? real('timestep_scale', get('timestep_scale', 1), 1e-6, 1e6) : 1,
     numAttentionHeads: heads === null ? null : whole('num_attention_heads', heads, 1, MAX.channels),
     numClassEmbeds,
@@ -270,7 +276,7 @@ function lectureConfig(
   const config = parseUNetConfig(
     {
       ...rest,
-      _class_name: 'OpenAIUNet2DModel',
+      _class_name: 'ExtendedUNet2DModel',
       null_class: true,
       block_out_channels: [W, 2 * W, 4 * W, 4 * W],
       down_block_types: plain('DownBlock2D'),

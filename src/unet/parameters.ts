@@ -39,6 +39,7 @@ export function expectedParameters(config: UNetConfig): Map<string, readonly num
     affine(`${name}.linear_2`, timeDim, timeDim);
   };
   if (config.timeEmbeddingType === 'fourier') all.set('time_proj.weight', [out[0]!]);
+  if (config.frequencyTable) all.set('time_proj.weight', [config.timeProjDim / 2]);
   if (config.timeEmbeddingType === 'learned')
     all.set('time_proj.weight', [config.numTrainTimesteps!, out[0]!]);
   timestep('time_embedding');

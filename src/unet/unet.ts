@@ -80,7 +80,10 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     const q = conv(`${label}.to_q`, h);
     const k = conv(`${label}.to_k`, h);
     const v = conv(`${label}.to_v`, h);
-    return conv(`${label}.to_out.0`, attention(tape, label, q, k, v, heads), { residual: x, scale });
+    return conv(`${label}.to_out.0`, attention(tape, label, q, k, v, heads), {
+      residual: config.attentionAddsNormed ? h : x,
+      scale,
+    });
   };
 
   // Time and class.

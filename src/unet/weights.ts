@@ -86,7 +86,7 @@ export class UNetWeights {
         );
       return data;
     };
-    let fourier: Float32Array<ArrayBuffer> | null = null;
+    let frequency: Float32Array<ArrayBuffer> | null = null;
     for (const [name, { shape }] of tensors) {
       if (!name.endsWith('.weight')) continue;
       const owner = name.slice(0, -'.weight'.length);
@@ -98,7 +98,10 @@ export class UNetWeights {
         continue;
       }
       if (owner === 'time_proj') {
-        fourier = numbers(name).map((w) => Math.fround(w * 2) * Math.fround(Math.PI)); // rounded as PyTorch does
+        // Fourier features: 2 pi w, rounded as PyTorch does.
+        frequency = config.frequencyTable
+          ? numbers(name)
+          : numbers(name).map((w) => Math.fround(w * 2) * Math.fround(Math.PI));
         continue;
       }
       if (shape.length === 1) {
@@ -126,7 +129,7 @@ export class UNetWeights {
     }
     this.frequency = upload(
       'frequency',
-      fourier ?? frequencies(config.timeProjDim, config.freqShift).map((f) => f * config.timestepScale),
+      frequency ?? frequencies(config.timeProjDim, config.freqShift).map((f) => f * config.timestepScale),
       'f32',
     );
   }

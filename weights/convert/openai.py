@@ -9,11 +9,13 @@ The flags are those of the repositories' own scripts, with the defaults of guide
 of improved-diffusion: its order of q, k and v is the old one always, and its timesteps are rescaled unless told not to).
 The checkpoint is read as plain tensors (`weights_only`): a pickle with anything else in it is refused.
 
-The folder's config.json has `_class_name: OpenAIUNet2DModel`: the options of diffusers' UNet2DModel, and
+The folder's config.json has `_class_name: ExtendedUNet2DModel`, our extension: the options of diffusers' UNet2DModel, and
 
     num_attention_heads   so many heads at every level (`--num_heads`); attention_head_dim is null then
     time_proj_dim         length of the sinusoidal embedding where it is not block_out_channels[0]
     timestep_scale        what a timestep is multiplied by before it is embedded (`--rescale_timesteps`: 1000 / T)
+    frequency_table       whether the frequencies of that embedding are in the weights, as time_proj.weight
+    attention_adds_normed whether attention is added to its normalised input (Keras's example) or to the input itself
     null_class            whether the last class is the null class of classifier-free guidance; false: all are real
 """
 
@@ -83,7 +85,7 @@ def config(args: argparse.Namespace, in_channels: int = 3) -> dict:
     rescale = args.family == "improved" if args.rescale_timesteps is None else args.rescale_timesteps
     kind = lambda attended, way: f"Attn{way}Block2D" if attended else f"Resnet{way}sampleBlock2D" if resnet else f"{way}Block2D"
     return dict(
-        _class_name="OpenAIUNet2DModel",
+        _class_name="ExtendedUNet2DModel",
         sample_size=args.image_size,
         in_channels=in_channels,
         out_channels=2 * in_channels if args.learn_sigma else in_channels,
