@@ -341,9 +341,10 @@ export function noiseLevels(
  * @param strength above 0, up to 1: of n steps the last floor(n strength), as diffusers counts them
  */
 export function beginFor(config: SchedulerConfig, run: RunOptions, strength: number): number {
+  const whole = run.compat === 'lecture' ? config.T - 1 : (run.steps ?? 50);
   const n =
     run.timesteps?.length ??
-    (run.respacing === undefined ? (run.steps ?? 50) : respacedTimesteps(config.T, run.respacing).length);
+    (run.respacing === undefined ? whole : respacedTimesteps(config.T, run.respacing).length);
   const taken = Math.floor(n * strength);
   if (!(strength > 0 && strength <= 1) || taken < 1)
     throw new DiffusionError(

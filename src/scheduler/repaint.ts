@@ -39,7 +39,7 @@ export function withJumps(
     left.set(n - taken, again - 1);
     taken -= length;
     const { t } = steps[taken]!;
-    const ratio = alphaBar[t]! / alphaBar[step.tPrev]!;
+    const ratio = alphaBar[t]! / (alphaBar[step.tPrev] ?? 1); // -1: compat's DDIM may stand at the clean image early
     add({
       ...step,
       t: step.tPrev,

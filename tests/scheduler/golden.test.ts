@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
+import { beginFor, makeSteps, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
 import { makeSchedule } from '../../src/scheduler/schedule.ts';
 import type { SigmaSpacing } from '../../src/scheduler/levels.ts';
 import type { Spacing } from '../../src/scheduler/timesteps.ts';
@@ -140,6 +140,17 @@ describe('the jumps of RePaint', () => {
     }
   }); // prettier-ignore
 });
+
+it('jumps and strength where the list of steps is not the usual one', () => {
+  const config = parseSchedulerConfig({}, 'test');
+  // compat's DDIM steps by T / n = 166: from t = 5 straight to the clean image, five times.
+  const list = makeSteps(config, { scheduler: 'ddim', timesteps: [5, 4, 3, 2, 1, 0], jumps: { length: 2, samples: 2 }, compat: 'diffusers' });
+  expect(list.some((s) => s.jump)).toBe(true);
+  for (const { jump } of list) if (jump) expect([jump.c, jump.s].every(Number.isFinite)).toBe(true);
+  // The lecture's loop has T - 1 steps, whatever `steps` would be: 0.6 of them are 599.
+  const begin = beginFor(config, { scheduler: 'ddpm', compat: 'lecture' }, 0.6);
+  expect(makeSteps(config, { scheduler: 'ddpm', compat: 'lecture', begin })).toHaveLength(599);
+}); // prettier-ignore
 
 describe("sums published in diffusers' tests", () => {
   // arange(768).reshape(3, 8, 8, 4) / 768; the sum does not depend on the order of its elements.
