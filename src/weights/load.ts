@@ -15,6 +15,21 @@ export interface ModelFolder {
 
 const WEIGHTS = 'diffusion_pytorch_model';
 
+/** Of the files in a folder, those that `loadFolder` reads. */
+export function wantedFiles(paths: readonly string[]): string[] {
+  const unet = paths.includes('unet/config.json') ? 'unet/' : '';
+  const scheduler = unet ? 'scheduler/scheduler_config.json' : 'scheduler_config.json';
+  const wanted = [`${unet}config.json`, scheduler, 'labels.json'];
+  const plain = paths.filter((path) => wanted.includes(path));
+  for (const stem of [`${unet}${WEIGHTS}`, `${unet}${WEIGHTS}.fp16`]) {
+    if (paths.includes(`${stem}.safetensors`)) return [...plain, `${stem}.safetensors`];
+    const index = `${stem}.safetensors.index.json`;
+    const shards = paths.filter((path) => path.startsWith(`${stem}-`) && path.endsWith('.safetensors'));
+    if (paths.includes(index)) return [...plain, index, ...shards];
+  }
+  return plain;
+}
+
 /** @throws file-not-found, bad-weights, unsupported-model, download-failed, aborted */
 export async function loadFolder(files: ModelFiles, signal?: AbortSignal): Promise<ModelFolder> {
   const json = async (path: string): Promise<unknown> => {
