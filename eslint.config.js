@@ -13,6 +13,8 @@ const ROOMS = {
   display: ['errors', 'tensor', 'gpu'],
   model: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'scheduler'],
   sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
+  runtime: ['errors', 'tensor', 'gpu', 'weights', 'model'],
+  player: ['errors', 'tensor', 'gpu', 'scheduler', 'display', 'sampler', 'runtime'],
 };
 const SHADER_ROOMS = ['ops', 'display'];
 

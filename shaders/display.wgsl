@@ -1,8 +1,9 @@
 // Shows a batch of pictures on a canvas, as a grid: one triangle over the whole canvas, one lookup a canvas pixel.
 //
-// x planar f32 (N, C, H, W); a number v becomes the brightness v / 2 + 0.5, clamped to [0, 1] (the hardware rounds
-// to 8 bits). One or two channels are shown as grey, three and more as red, green, blue. Every picture is magnified
-// ZOOM times without smoothing; GAP canvas pixels between pictures, and cells past N, are transparent.
+// The number shown is v = A x + B y, of x and y planar f32 (N, C, H, W): x_t itself, x0Hat, or what follows from two
+// stored tensors, such as the predicted noise. v becomes the brightness v / 2 + 0.5, clamped to [0, 1] (the hardware
+// rounds to 8 bits). One or two channels are shown as grey, three and more as red, green, blue. Every picture is
+// magnified ZOOM times without smoothing; GAP canvas pixels between pictures, and cells past N, are transparent.
 
 struct View {
   N: u32,
@@ -12,18 +13,22 @@ struct View {
   COLUMNS: u32,
   ZOOM: u32,
   GAP: u32,
+  A: f32,
+  B: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<uniform> view: View;
+@group(0) @binding(1) var<storage, read> y: array<f32>;
+@group(0) @binding(2) var<uniform> view: View;
 
 @vertex
 fn cover(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
   return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
 }
 
-fn brightness(n: u32, c: u32, y: u32, column: u32) -> f32 {
-  return clamp(x[((n * view.C + c) * view.H + y) * view.W + column] * 0.5 + 0.5, 0.0, 1.0);
+fn brightness(n: u32, c: u32, row: u32, column: u32) -> f32 {
+  let i = ((n * view.C + c) * view.H + row) * view.W + column;
+  return clamp((view.A * x[i] + view.B * y[i]) * 0.5 + 0.5, 0.0, 1.0);
 }
 
 @fragment

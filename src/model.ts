@@ -51,6 +51,8 @@ export interface StepPlan {
   /** The state, planar (count, C, H, W). */
   readonly x: Tensor;
   readonly x0Hat: Tensor;
+  /** What the sampler remembers, planar (slots * count, C, H, W); null without slots. */
+  readonly history: Tensor | null;
   /** (passes * count, 1, 1, 1): the timestep of every image that the network sees. */
   readonly timestep: Tensor;
   /** One class an image that the network sees; null for an unconditional model. */
@@ -317,6 +319,7 @@ export class Model {
       start,
       x,
       x0Hat,
+      history,
       timestep,
       labels,
       seeds: source.seeds,

@@ -10,7 +10,7 @@ import type { SchedulerConfig } from './scheduler/config.ts';
 import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/index.ts';
 import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
 import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
-import { scalars, type Tensor } from './tensor.ts';
+import { sameShape, scalars, type Shape, type Tensor } from './tensor.ts';
 
 export interface SampleOptions extends RunOptions {
   /** One class an image, null for "any". Its length is the number of images. */
@@ -43,7 +43,16 @@ export interface SampleOptions extends RunOptions {
   readonly guidanceInterval?: readonly [from: number, to: number];
   /** Instead of the generator's noise: z of every step, each (count, C, H, W) row-major. */
   readonly z?: readonly Float32Array<ArrayBuffer>[];
+  /** A state of this very run, to go on from: the rest comes out the same, bit for bit. */
+  readonly resume?: SavedState;
   readonly signal?: AbortSignal;
+}
+
+/** What a run goes on from: copies, on the GPU, of what a `Sample` showed. */
+export interface SavedState {
+  readonly index: number;
+  readonly xT: Tensor;
+  readonly history: Tensor | null;
 }
 
 /** One state of a run. The tensors live on the GPU and are valid until the next one is asked for. */
@@ -60,6 +69,15 @@ export interface Sample {
   readonly xT: Tensor;
   /** The prediction of x_0 that the step made; null at index 0. */
   readonly x0Hat: Tensor | null;
+  /** What the sampler remembers, planar f32 (slots * count, C, H, W); null for samplers that remember nothing. */
+  readonly history: Tensor | null;
+}
+
+/** The steps that `sample` takes. @throws bad-option */
+export function stepsOf(config: SchedulerConfig, options: SampleOptions): Step[] {
+  const { init, invert, mask, strength = mask ? 1 : 0.6 } = options;
+  const begin = init && !invert ? beginFor(config, options, strength) : options.begin;
+  return makeSteps(config, { ...options, ...(begin === undefined ? {} : { begin }) });
 }
 
 /**
@@ -72,15 +90,12 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
   const { gpu, config } = model;
   const { device } = gpu;
   const { labels, guidance = 1, seed = 0, z, signal, init, mask, interpolate, guidanceInterval } = options;
+  const { resume } = options;
   const rescale = options.guidanceRescale ?? 0;
   throwIfAborted(signal);
   const count = labels?.length ?? options.count ?? 1;
   const { schedulerConfig } = model;
-  const begin =
-    init && !options.invert
-      ? beginFor(schedulerConfig, options, options.strength ?? (mask ? 1 : 0.6))
-      : options.begin;
-  const steps = makeSteps(schedulerConfig, { ...options, ...(begin === undefined ? {} : { begin }) });
+  const steps = stepsOf(schedulerConfig, options);
   checkEdit(options);
   checkCount(count, options);
   if (steps.some((s) => s.logVariance) && !model.learnsVariance)
@@ -117,6 +132,9 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       'Give one z for each step.',
     );
 
+  const first = resume?.index ?? 0;
+  if (resume) checkResume(resume, [count, config.inChannels, side[0], side[1]], steps);
+
   const shape = {
     count,
     height: side[0],
@@ -139,18 +157,28 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(guided ? [...classes, ...nulls] : classes));
     }
     const level = noiseLevels(schedulerConfig);
-    const xT = startFrom(options, count, length / count, level(steps[0]!.t));
     if (plan.repaint) {
       device.queue.writeBuffer(plan.repaint.known.storage.buffer!, 0, init!);
       device.queue.writeBuffer(plan.repaint.mask.storage.buffer!, 0, mask!);
     }
-    if (xT) device.queue.writeBuffer(plan.x.storage.buffer!, 0, xT);
-    else submit(plan.start, 'start', device);
+    if (resume) {
+      copyTensors(device, [
+        [resume.xT, plan.x],
+        [resume.history, plan.history],
+      ]);
+    } else {
+      const xT = startFrom(options, count, length / count, level(steps[0]!.t));
+      if (xT) device.queue.writeBuffer(plan.x.storage.buffer!, 0, xT);
+      else submit(plan.start, 'start', device);
+    }
     const timestep = new Float32Array(passes * count);
-    yield { index: 0, steps: steps.length, t: steps[0]!.t, step: null, xT: plan.x, x0Hat: null };
+    const { x: xT, history } = plan;
+    const [t, step] = [steps[first]?.t ?? -1, steps[first - 1] ?? null];
+    yield { index: first, steps: steps.length, t, step, xT, x0Hat: null, history };
 
     let inFlight: Promise<void> = Promise.resolve();
-    for (const [k, step] of steps.entries()) {
+    for (let k = first; k < steps.length; k++) {
+      const step = steps[k]!;
       throwIfAborted(signal);
       gpu.check();
       if (plan.repaint) {
@@ -175,8 +203,9 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
         steps: steps.length,
         t: steps[k + 1]?.t ?? -1,
         step,
-        xT: plan.x,
+        xT,
         x0Hat: plan.x0Hat,
+        history,
       };
     }
   } finally {
@@ -234,7 +263,7 @@ function startFrom(
 
 function checkEdit(options: SampleOptions): void {
   const { init, strength, begin, invert, xT, mask, jumps, z, interpolate, count, labels } = options;
-  const { guidanceInterval: interval, guidanceRescale: rescale = 0 } = options;
+  const { guidanceInterval: interval, guidanceRescale: rescale = 0, resume } = options;
   const refuse = (what: string, action: string): never => {
     throw new DiffusionError('bad-option', what, action);
   };
@@ -245,7 +274,7 @@ function checkEdit(options: SampleOptions): void {
     );
   if (init && begin !== undefined) refuse('A picture begins where its strength says.', 'Leave begin out.');
   if (invert && !init) refuse('An inversion needs a picture.', 'Give one as init.');
-  if (begin && !init && !xT)
+  if (begin && !init && !xT && !resume)
     refuse('A run that begins later needs the state to go on from.', 'Give it as x_T.');
   if (interval && !(interval[0] <= interval[1]))
     refuse(`The guidance interval is ${interval.join(' to ')}.`, 'Give the lower timestep first.');
@@ -259,6 +288,28 @@ function checkEdit(options: SampleOptions): void {
     refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and begin out.');
   if (interpolate && (labels?.length ?? count ?? 1) < 2)
     refuse('An interpolation has two ends.', 'Ask for 2 pictures or more.');
+}
+
+function checkResume({ index, xT, history }: SavedState, shape: Shape, steps: readonly Step[]): void {
+  const fits = Number.isInteger(index) && index >= 0 && index <= steps.length && sameShape(xT.shape, shape);
+  if (!fits || (history?.shape[0] ?? 0) !== slotsOf(steps) * shape[0])
+    throw new DiffusionError(
+      'bad-input',
+      `The saved state after step ${index} is not one of this run.`,
+      'Go on with the options that it was made with.',
+    );
+}
+
+/** Copies on the GPU, in one submission; pairs with a null are left out. */
+export function copyTensors(
+  device: GPUDevice,
+  pairs: readonly (readonly [from: Tensor | null, to: Tensor | null])[],
+): void {
+  const encoder = device.createCommandEncoder({ label: 'copy' });
+  for (const [from, to] of pairs)
+    if (from && to)
+      encoder.copyBufferToBuffer(from.storage.buffer!, 0, to.storage.buffer!, 0, from.storage.bytes);
+  device.queue.submit([encoder.finish()]);
 }
 
 function submit(recording: Recording, label: string, device: GPUDevice): void {

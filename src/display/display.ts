@@ -1,6 +1,7 @@
 /** Pictures from GPU memory to a canvas by a render pass: nothing is read back. */
 
 import code from '../../shaders/display.wgsl?raw';
+import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import type { Tensor } from '../tensor.ts';
 
@@ -9,52 +10,91 @@ const GAP = 4;
 /** The canvas grows to about this many pixels a side, in whole multiples of the picture. */
 const SIDE = 768;
 
-export class Display {
-  readonly canvas: HTMLCanvasElement;
-  readonly #gpu: Gpu;
-  readonly #context: GPUCanvasContext;
-  readonly #pipeline: GPURenderPipeline;
-  readonly #view: GPUBuffer;
-  #bindings: { readonly buffer: GPUBuffer; readonly group: GPUBindGroup } | null = null;
+/** A part of what is shown: `weight` times planar f32 (N, C, H, W). */
+export interface Term {
+  readonly tensor: Tensor;
+  readonly weight: number;
+}
 
-  /** Takes over the canvas. */
-  constructor(gpu: Gpu, canvas: HTMLCanvasElement) {
-    const { device } = gpu;
-    const format = navigator.gpu.getPreferredCanvasFormat();
+export interface DisplayOptions {
+  /** The canvas gets about so many pixels a side; 768 unless given. */
+  readonly side?: number;
+  /** Columns of the grid; as many as rows, or one more, unless given. */
+  readonly columns?: number;
+}
+
+/** All canvases of a device share one pipeline. */
+const pipelines = new WeakMap<GPUDevice, GPURenderPipeline>();
+
+function pipelineOf(device: GPUDevice, format: GPUTextureFormat): GPURenderPipeline {
+  let pipeline = pipelines.get(device);
+  if (!pipeline) {
     const module = device.createShaderModule({ label: 'display', code });
-    this.canvas = canvas;
-    this.#gpu = gpu;
-    this.#context = canvas.getContext('webgpu')!;
-    this.#context.configure({ device, format, alphaMode: 'premultiplied' });
-    this.#pipeline = device.createRenderPipeline({
+    pipeline = device.createRenderPipeline({
       label: 'display',
       layout: 'auto',
       vertex: { module, entryPoint: 'cover' },
       fragment: { module, entryPoint: 'paint', targets: [{ format }] },
     });
-    this.#view = device.createBuffer({ label: 'display.view', size: 32, usage: 0x48 }); // UNIFORM | COPY_DST
+    pipelines.set(device, pipeline);
+  }
+  return pipeline;
+}
+
+export class Display {
+  readonly canvas: HTMLCanvasElement | OffscreenCanvas;
+  readonly gpu: Gpu;
+  readonly #options: DisplayOptions;
+  readonly #context: GPUCanvasContext;
+  readonly #pipeline: GPURenderPipeline;
+  readonly #view: GPUBuffer;
+  #bindings: { readonly x: GPUBuffer; readonly y: GPUBuffer; readonly group: GPUBindGroup } | null = null;
+
+  /** Takes over the canvas; a later Display, of another device, may take it over again. */
+  constructor(gpu: Gpu, canvas: HTMLCanvasElement | OffscreenCanvas, options: DisplayOptions = {}) {
+    const { device } = gpu;
+    const format = navigator.gpu.getPreferredCanvasFormat();
+    const context = canvas.getContext('webgpu') as GPUCanvasContext | null;
+    if (!context)
+      throw new DiffusionError(
+        'no-adapter',
+        'The browser gives no canvas to WebGPU.',
+        'Turn on hardware acceleration in the browser settings, or update the graphics driver.',
+      );
+    this.canvas = canvas;
+    this.gpu = gpu;
+    this.#options = options;
+    this.#context = context;
+    this.#context.configure({ device, format, alphaMode: 'premultiplied' });
+    this.#pipeline = pipelineOf(device, format);
+    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: 0x48 }); // UNIFORM | COPY_DST
   }
 
-  /** Draws x, planar f32 (N, C, H, W), shown from -1 (black) to 1 (white). */
-  draw(x: Tensor): void {
-    const { device } = this.#gpu;
-    const [n, c, h, w] = x.shape;
-    const columns = Math.ceil(Math.sqrt(n));
+  /**
+   * Draws a tensor, or the sum of one or two terms, shown from -1 (black) to 1 (white): planar f32 (N, C, H, W) each, of
+   * the same shape.
+   */
+  draw(shown: Tensor | readonly Term[]): void {
+    const { device } = this.gpu;
+    const terms = 'storage' in shown ? [{ tensor: shown, weight: 1 }] : shown;
+    const [first, second = { tensor: first!.tensor, weight: 0 }] = terms;
+    const [n, c, h, w] = first!.tensor.shape;
+    const { side = SIDE, columns = Math.ceil(Math.sqrt(n)) } = this.#options;
     const rows = Math.ceil(n / columns);
-    const zoom = Math.max(1, Math.floor(SIDE / (columns * w)));
+    const zoom = Math.max(1, Math.floor(side / (columns * w)));
     const width = columns * (w * zoom + GAP) - GAP;
     const height = rows * (h * zoom + GAP) - GAP;
     if (this.canvas.width !== width) this.canvas.width = width;
     if (this.canvas.height !== height) this.canvas.height = height;
-    device.queue.writeBuffer(this.#view, 0, Uint32Array.of(n, c, h, w, columns, zoom, GAP));
-    const buffer = x.storage.buffer!;
-    if (this.#bindings?.buffer !== buffer) {
-      const entries = [
-        { binding: 0, resource: { buffer } },
-        { binding: 1, resource: { buffer: this.#view } },
-      ];
+    const view = new ArrayBuffer(36);
+    new Uint32Array(view).set([n, c, h, w, columns, zoom, GAP]);
+    new Float32Array(view, 28).set([first!.weight, second.weight]);
+    device.queue.writeBuffer(this.#view, 0, view);
+    const [x, y] = [first!.tensor.storage.buffer!, second.tensor.storage.buffer!];
+    if (this.#bindings?.x !== x || this.#bindings.y !== y) {
+      const entries = [x, y, this.#view].map((buffer, binding) => ({ binding, resource: { buffer } }));
       const layout = this.#pipeline.getBindGroupLayout(0);
-      this.#bindings = { buffer, group: device.createBindGroup({ label: 'display', layout, entries }) };
+      this.#bindings = { x, y, group: device.createBindGroup({ label: 'display', layout, entries }) };
     }
     const encoder = device.createCommandEncoder({ label: 'display' });
     const pass = encoder.beginRenderPass({

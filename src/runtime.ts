@@ -1,0 +1,399 @@
+/**
+ * One device and one copy of each model for all who draw on a page, and turns for them.
+ *
+ * A lease is the right to use a model: the first one downloads and uploads it, the last one to be released frees it, and
+ * the device with the last model. When the device is lost it is opened again once, with all models; lost again within a
+ * minute, all leases fail with `device-lost`.
+ */
+
+import { DiffusionError, throwIfAborted } from './errors.ts';
+import { openGpu, type Gpu } from './gpu/device.ts';
+import { Model } from './model.ts';
+import type { DType } from './tensor.ts';
+import { httpFiles, verifiedFiles, type FilePromise, type ModelFiles } from './weights/files.ts';
+
+export interface AcquireOptions {
+  /** Where the bundled models are; `weights/` beside the page unless given. */
+  readonly base?: URL;
+  /** Storage of weights and activations; f32 unless given. */
+  readonly dtype?: DType;
+  /** Leaves while the model loads; the download ends when the last one who waits for it has left. */
+  readonly signal?: AbortSignal;
+  /** Bytes that have come, of how many; `total` is null where the source does not say. */
+  readonly onProgress?: (received: number, total: number | null) => void;
+}
+
+/**
+ * The right to use a model. Events: `rebuilt` when `gpu` and `model` are new ones after a loss (all tensors of the old
+ * ones are gone), `error` when there will be none (`failure` says why).
+ */
+export interface Lease extends EventTarget {
+  readonly gpu: Gpu;
+  readonly model: Model;
+  readonly source: ModelSource;
+  readonly failure: DiffusionError | null;
+  /** Runs `work` when all who asked before have had their turn. */
+  turn<T>(work: () => Promise<T>): Promise<T>;
+  /** Resolves when `gpu` and `model` can be used (again). @throws device-lost and what opening a model throws */
+  ready(): Promise<void>;
+  /** Ends the lease; the second time it does nothing. */
+  release(): void;
+}
+
+export interface RuntimeOptions {
+  /** WebGPU's entry point: `navigator.gpu` unless given. */
+  readonly gpu?: () => Promise<GPU | undefined>;
+  readonly open?: typeof openSource;
+  /** Milliseconds that an unused model waits for another user before it is freed; 1000 unless given. */
+  readonly linger?: number;
+}
+
+/** Where a model comes from. */
+export interface ModelSource {
+  /** The same key, the same model. */
+  readonly key: string;
+  readonly title: string;
+  readonly bytes: number | null;
+  readonly licence: string | null;
+  readonly files: ModelFiles;
+}
+
+interface OpenOptions {
+  readonly base?: URL;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (received: number, total: number | null) => void;
+}
+
+/** A bundled model, by its name in models.json. */
+async function openSource(
+  source: string | URL | readonly File[],
+  { base = new URL('weights/', globalThis.document?.baseURI), onProgress }: OpenOptions = {},
+): Promise<ModelSource> {
+  const list = await httpFiles(base).read('models.json');
+  const models = JSON.parse(list ? new TextDecoder().decode(list) : '[]') as {
+    name: string;
+    title: string;
+    licence: string;
+    bytes: number;
+    files: FilePromise[];
+  }[];
+  const found = models.find((m) => m.name === String(source));
+  if (!found)
+    throw new DiffusionError(
+      'file-not-found',
+      `There is no model ${String(source)} at ${base.href}.`,
+      `Choose one of ${models.map((m) => m.name).join(', ') || 'another address'}.`,
+    );
+  let received = 0;
+  const last = new Map<string, number>();
+  const files = httpFiles(new URL(`${found.name}/`, base), {
+    onProgress(path, bytes) {
+      received += bytes - (last.get(path) ?? 0);
+      last.set(path, bytes);
+      onProgress?.(received, found.bytes);
+    },
+  });
+  const { title, licence, bytes } = found;
+  return {
+    key: new URL(found.name, base).href,
+    title,
+    licence,
+    bytes,
+    files: verifiedFiles(files, found.files),
+  };
+}
+
+/** Two losses closer than this are one too many. */
+const LOSS_INTERVAL = 60_000;
+
+interface Loaded {
+  readonly gpu: Gpu;
+  readonly model: Model;
+}
+
+/** A model and those who use it or wait for it. */
+interface Shared {
+  readonly key: string;
+  readonly source: ModelSource;
+  readonly dtype: DType;
+  readonly leases: Set<HeldLease>;
+  /** Users that wait. */
+  readonly waiting: Set<AcquireOptions>;
+  readonly abort: AbortController;
+  loading: Promise<Loaded>;
+  loaded: Loaded | null;
+  received: number;
+  total: number | null;
+}
+
+export class Runtime {
+  readonly #options: RuntimeOptions;
+  #gpu: Promise<Gpu> | null = null;
+  readonly #shared = new Map<string, Shared>();
+  readonly #sources = new Map<string, Promise<ModelSource>>();
+  #queue: Promise<unknown> = Promise.resolve();
+  #lastLoss = -Infinity;
+
+  constructor(options: RuntimeOptions = {}) {
+    this.#options = options;
+  }
+
+  /**
+   * A model, ready to run: from those that are here, or downloaded.
+   * @param source as in openSource, or a source that is open already
+   * @throws what opening a device and loading a model throw; aborted
+   */
+  async acquire(
+    source: string | URL | readonly File[] | ModelSource,
+    options: AcquireOptions = {},
+  ): Promise<Lease> {
+    const { signal, onProgress, dtype = 'f32' } = options;
+    throwIfAborted(signal);
+    const opened = await this.#open(source, options);
+    throwIfAborted(signal);
+    const shared = this.#share(opened, dtype);
+    shared.waiting.add(options);
+    if (shared.received > 0) onProgress?.(shared.received, shared.total);
+    try {
+      await untilAborted(shared.loading, signal);
+    } catch (error) {
+      shared.waiting.delete(options);
+      this.#leave(shared);
+      throw error;
+    }
+    const lease = new HeldLease(this, shared);
+    shared.leases.add(lease);
+    shared.waiting.delete(options);
+    return lease;
+  }
+
+  /** @internal */
+  release(shared: Shared, lease: HeldLease): void {
+    if (shared.leases.delete(lease)) this.#leave(shared);
+  }
+
+  /** @internal First come, first served; a failed turn does not stop the next. */
+  turn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => {});
+    return result;
+  }
+
+  async #open(
+    source: string | URL | readonly File[] | ModelSource,
+    { base }: AcquireOptions,
+  ): Promise<ModelSource> {
+    if (isSource(source)) return source;
+    const { open = openSource } = this.#options;
+    let key = '';
+    const onProgress = (received: number, total: number | null): void => {
+      for (const shared of this.#shared.values())
+        if (shared.source.key === key) {
+          shared.received = received;
+          shared.total = total ?? shared.source.bytes;
+          for (const user of shared.waiting) user.onProgress?.(received, shared.total);
+        }
+    };
+    const start = async (): Promise<ModelSource> => {
+      const found = await open(source, { ...(base ? { base } : {}), onProgress });
+      key = found.key;
+      return found;
+    };
+    if (typeof source !== 'string' && !(source instanceof URL)) return start();
+    const address = `${String(base)} ${String(source)}`;
+    let opening = this.#sources.get(address);
+    if (!opening) {
+      opening = start();
+      this.#sources.set(address, opening);
+      opening.catch(() => this.#sources.delete(address)); // a failed one may be tried again
+    }
+    return opening;
+  }
+
+  #share(source: ModelSource, dtype: DType): Shared {
+    const key = `${dtype} ${source.key}`;
+    let shared = this.#shared.get(key);
+    if (!shared) {
+      const abort = new AbortController();
+      shared = {
+        key,
+        source,
+        dtype,
+        abort,
+        leases: new Set(),
+        waiting: new Set(),
+        loading: Promise.resolve(null as never),
+        loaded: null,
+        received: 0,
+        total: source.bytes,
+      };
+      this.#shared.set(key, shared);
+      this.#load(shared);
+    }
+    return shared;
+  }
+
+  #load(shared: Shared): void {
+    const load = async (): Promise<Loaded> => {
+      const gpu = await this.#device();
+      const { signal } = shared.abort;
+      throwIfAborted(signal);
+      const model = await Model.load(gpu, shared.source.files, { dtype: shared.dtype, signal });
+      if (signal.aborted) model.destroy();
+      throwIfAborted(signal);
+      return (shared.loaded = { gpu, model });
+    };
+    shared.loading = load();
+    shared.loading.catch(() => {
+      if (this.#shared.get(shared.key) === shared) this.#shared.delete(shared.key);
+      this.#closeIfUnused();
+    });
+  }
+
+  #device(): Promise<Gpu> {
+    if (!this.#gpu) {
+      const opening = (async () => openGpu(this.#options.gpu ? await this.#options.gpu() : undefined))();
+      this.#gpu = opening;
+      opening.then(
+        (gpu) => void gpu.device.lost.then(() => this.#lost(opening)),
+        () => {
+          if (this.#gpu === opening) this.#gpu = null;
+        },
+      );
+    }
+    return this.#gpu;
+  }
+
+  #leave(shared: Shared): void {
+    const unused = () => shared.leases.size === 0 && shared.waiting.size === 0;
+    if (!unused()) return;
+    if (!shared.loaded) return this.#drop(shared);
+    const { linger = 1000 } = this.#options;
+    setTimeout(() => {
+      if (unused()) this.#drop(shared);
+    }, linger);
+  }
+
+  #drop(shared: Shared): void {
+    if (this.#shared.get(shared.key) === shared) this.#shared.delete(shared.key);
+    shared.abort.abort();
+    // In a turn of its own: a step of the last user may be under way.
+    void this.turn(() => {
+      shared.loaded?.model.destroy();
+      shared.loaded = null;
+      this.#closeIfUnused();
+      return Promise.resolve();
+    });
+  }
+
+  #closeIfUnused(): void {
+    if (this.#shared.size > 0 || !this.#gpu) return;
+    const closing = this.#gpu;
+    this.#gpu = null;
+    closing.then(
+      (gpu) => gpu.destroy(),
+      () => {},
+    );
+  }
+
+  /** The device has gone, and not because nobody needs it: once more from the start, for all who use it. */
+  #lost(gpu: Promise<Gpu>): void {
+    if (this.#gpu !== gpu) return;
+    this.#gpu = null;
+    const again = performance.now() - this.#lastLoss > LOSS_INTERVAL;
+    this.#lastLoss = performance.now();
+    for (const shared of [...this.#shared.values()]) {
+      const wasLoaded = shared.loaded !== null;
+      shared.loaded = null;
+      if (again && wasLoaded) {
+        this.#load(shared);
+        shared.loading.then(
+          () => shared.leases.forEach((lease) => lease.dispatchEvent(new Event('rebuilt'))),
+          (error: unknown) => shared.leases.forEach((lease) => lease.fail(error)),
+        );
+      } else if (wasLoaded) {
+        this.#shared.delete(shared.key);
+        const error = new DiffusionError(
+          'device-lost',
+          'The GPU device was lost twice within a minute.',
+          'Close other heavy tabs, then try again.',
+        );
+        shared.leases.forEach((lease) => lease.fail(error));
+      } // what was loading fails by itself, with device-lost
+    }
+  }
+}
+
+class HeldLease extends EventTarget implements Lease {
+  readonly #runtime: Runtime;
+  readonly #shared: Shared;
+  #last: Loaded;
+  failure: DiffusionError | null = null;
+
+  constructor(runtime: Runtime, shared: Shared) {
+    super();
+    this.#runtime = runtime;
+    this.#shared = shared;
+    this.#last = shared.loaded!;
+  }
+
+  get #loaded(): Loaded {
+    return (this.#last = this.#shared.loaded ?? this.#last);
+  }
+  get gpu(): Gpu {
+    return this.#loaded.gpu;
+  }
+  get model(): Model {
+    return this.#loaded.model;
+  }
+  get source(): ModelSource {
+    return this.#shared.source;
+  }
+
+  turn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#runtime.turn(work);
+  }
+
+  async ready(): Promise<void> {
+    if (this.failure) throw this.failure;
+    await this.#shared.loading;
+  }
+
+  release(): void {
+    this.#runtime.release(this.#shared, this);
+  }
+
+  /** @internal */
+  fail(error: unknown): void {
+    this.failure =
+      error instanceof DiffusionError
+        ? error
+        : new DiffusionError('device-lost', `The GPU device was lost (${String(error)}).`, 'Try again.');
+    this.dispatchEvent(new Event('error'));
+  }
+}
+
+const isSource = (source: object | string): source is ModelSource =>
+  typeof source === 'object' && 'files' in source && 'key' in source;
+
+/** The promise, or the `aborted` error as soon as the signal fires. */
+function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const leave = (): void => {
+      try {
+        throwIfAborted(signal);
+      } catch (error) {
+        reject(error as Error);
+      }
+    };
+    signal.addEventListener('abort', leave, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
+  });
+}
+
+/** The page's own. */
+export const runtime = new Runtime();
+
+/** A model for use on this page; see Runtime. */
+export const acquire: Runtime['acquire'] = (source, options) => runtime.acquire(source, options);
