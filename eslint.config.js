@@ -15,6 +15,7 @@ const ROOMS = {
   sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
   runtime: ['errors', 'tensor', 'gpu', 'weights', 'model'],
   player: ['errors', 'tensor', 'gpu', 'scheduler', 'display', 'sampler', 'runtime'],
+  views: ['errors', 'tensor', 'gpu', 'scheduler', 'model', 'sampler', 'runtime'],
 };
 const SHADER_ROOMS = ['ops', 'display'];
 

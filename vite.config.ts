@@ -24,6 +24,7 @@ function weights(): Plugin {
 export default defineConfig({
   base: './',
   plugins: [weights()],
+  build: { rolldownOptions: { input: ['index.html', 'lecture.html'] } },
   test: {
     projects: [
       {
