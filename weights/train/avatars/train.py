@@ -1,0 +1,40 @@
+"""Trains `avatars`: a class-conditional diffusion model of DiceBear's styles, the label dropped 10 % of the time.
+
+    python weights/train/avatars/train.py --images 1500000
+    python weights/train/avatars/train.py --size 64 --batch 256 --bf16 --compile --images 12000000 --out RUN64
+
+Resumes from the last checkpoint in weights/train/runs/avatars; without one, `--start weights/avatars` goes on from the
+exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls linearly to zero
+over the last quarter of `--images`, so a finished run is continued by a larger number. data.mjs may still be drawing.
+"""
+
+import argparse
+
+import torch
+from common import MIRROR, NULL, RUN, Pictures, make_schedule, make_unet
+from loop import DEVICE, add_options, train
+from losses import Hybrid
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(description=__doc__)
+    add_options(ap, images=1_500_000, batch=32, out=RUN)
+    ap.add_argument("--size", type=int, default=32, choices=[32, 64])
+    args = ap.parse_args()
+    pictures = Pictures("train", args.size)
+    schedule = make_schedule()
+
+    def count() -> int:
+        pictures.look()
+        return len(pictures)
+
+    def draw(at: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        x, label = pictures.take(at)
+        mirrored = (torch.rand(len(at), generator=g) < 0.5) & MIRROR[label]
+        return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x), label
+
+    train(args, lambda: make_unet(args.size), schedule, count, draw, NULL, Hybrid(schedule, DEVICE))
+
+
+if __name__ == "__main__":
+    main()
