@@ -41,4 +41,5 @@ export interface View {
 /** In the order of the article. */
 export const views: Readonly<Record<string, () => Promise<View>>> = {
   'one-jump': async () => (await import('./one_jump.ts')).view,
+  schedules: async () => (await import('./schedules.ts')).view,
 };
