@@ -12,6 +12,7 @@ const ROOMS = {
   unet: ['errors', 'tensor', 'gpu', 'ops', 'weights'],
   display: ['errors', 'tensor', 'gpu'],
   model: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'scheduler'],
+  export: ['errors', 'tensor', 'sampler'],
   sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
   runtime: ['errors', 'tensor', 'gpu', 'weights', 'model'],
   player: ['errors', 'tensor', 'gpu', 'scheduler', 'display', 'sampler', 'runtime'],
