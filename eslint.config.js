@@ -12,7 +12,7 @@ const ROOMS = {
   unet: ['errors', 'tensor', 'gpu', 'ops', 'weights'],
   display: ['errors', 'tensor', 'gpu'],
   model: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'scheduler'],
-  export: ['errors', 'tensor', 'sampler'],
+  export: ['errors', 'tensor', 'sampler', 'player'],
   sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
   runtime: ['errors', 'tensor', 'gpu', 'weights', 'model'],
   player: ['errors', 'tensor', 'gpu', 'scheduler', 'display', 'sampler', 'runtime'],

@@ -223,6 +223,36 @@ export class Player extends EventTarget {
     });
   }
 
+  /**
+   * Another player, resting at state k of the same run: its own copies of what is stored up to there. What is forked or
+   * played in one leaves the other alone.
+   */
+  branch(k: number): Player {
+    const other = new Player(this.lease, { budget: this.#budget, pace: this.#pace });
+    if (this.#segments.length === 0) return other;
+    other.#segments = this.#segments.filter((segment, i) => i === 0 || segment.start < k);
+    const { options, offset } = other.#segments.at(-1)!;
+    other.#steps = stepsOf(this.lease.model.schedulerConfig, options).length + offset;
+    const at = Math.round(Math.min(Math.max(k, 0), other.#steps));
+    other.#stride = this.#stride;
+    for (const [index, kept] of this.#stored) {
+      if (index > at) continue;
+      const [xT, x0Hat, history, ownBefore] = other.#copies([
+        kept.xT,
+        kept.x0Hat,
+        kept.history,
+        kept.ownBefore,
+      ]);
+      other.#stored.set(index, { ...kept, xT: xT!, x0Hat: x0Hat!, history: history!, ownBefore: ownBefore! });
+    }
+    if (at > 0 && !other.#at(at)) other.seek(at);
+    else if (other.#at(at)) {
+      other.#show(at);
+      other.#setStatus(other.#restStatus());
+    }
+    return other;
+  }
+
   /** Frees everything, when the step under way has ended; the lease stays the caller's. */
   destroy(): void {
     this.#destroyed = true;

@@ -19,8 +19,10 @@ export interface Branch {
   /** The number of steps after which it leaves. */
   readonly at: number;
   readonly seed: number;
-  /** '' for that of the lane it leaves. */
-  readonly sampler: SchedulerName | '';
+  /** '' for that of the lane it leaves; ddim-1 is DDIM with eta = 1. */
+  readonly sampler: SchedulerName | 'ddim-1' | '';
+  /** Of the pictures from there on; null for that of the lane it leaves. */
+  readonly label: number | null;
 }
 
 export interface State {
@@ -99,7 +101,8 @@ const text = (key: string, form: RegExp): Field<string> => ({
   format: (value) => value,
 });
 
-const BRANCH = /^(\d)-(\d{1,4})-(\d{1,16})(?:-([a-z0-9-]{2,20}))?$/;
+const BRANCH = /^(\d)\.(\d{1,4})\.(\d{1,16})(?:\.([a-z0-9-]{0,20}))?(?:\.(\d{1,5}))?$/;
+const BRANCH_SAMPLERS = ['', 'ddim-1', ...SCHEDULERS] as const;
 const MAX_BRANCHES = 5;
 
 const branches: Field<readonly Branch[]> = {
@@ -109,17 +112,32 @@ const branches: Field<readonly Branch[]> = {
     const parts = value.split(',');
     if (parts.length > MAX_BRANCHES) return undefined;
     const list = parts.map((part, i): Branch | undefined => {
-      const [, from, at, seedText, name = ''] = BRANCH.exec(part) ?? [];
+      const [, from, at, seedText, name = '', label] = BRANCH.exec(part) ?? [];
       const seed = seedText === undefined ? undefined : whole(seedText, 0, MAX_SEED);
-      const sampler = name === '' ? '' : SCHEDULERS.find((s) => s === name);
-      if (seed === undefined || sampler === undefined || Number(from) > i) return undefined;
-      return Number(at) <= 1000 ? { from: Number(from), at: Number(at), seed, sampler } : undefined;
+      const sampler = BRANCH_SAMPLERS.find((s) => s === name);
+      if (seed === undefined || sampler === undefined || Number(from) > i || Number(at) > 1000)
+        return undefined;
+      return {
+        from: Number(from),
+        at: Number(at),
+        seed,
+        sampler,
+        label: label === undefined ? null : Number(label),
+      };
     });
     return list.every((b) => b !== undefined) ? list : undefined;
   },
   format: (list) =>
     list
-      .map(({ from, at, seed, sampler }) => [from, at, seed, ...(sampler ? [sampler] : [])].join('-'))
+      .map(({ from, at, seed, sampler, label }) =>
+        [
+          from,
+          at,
+          seed,
+          ...(sampler || label !== null ? [sampler] : []),
+          ...(label === null ? [] : [label]),
+        ].join('.'),
+      )
       .join(','),
 };
 

@@ -1,6 +1,7 @@
 /** How a picture was made, as JSON: the model's key and every option that has a part in the numbers. Replays to the same picture. */
 
 import { DiffusionError } from '../errors.ts';
+import type { Player } from '../player.ts';
 import type { SampleOptions } from '../sampler.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { pngText } from './png.ts';
@@ -12,7 +13,7 @@ export const RECIPE_KEYWORD = 'diffusion-sampler';
 /** The options of a run that fit into JSON. */
 export type RecipeOptions = Omit<
   SampleOptions,
-  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'begin' | 'endsAtZero'
+  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'begin' | 'endsAtZero' | 'resume'
 >;
 
 export interface Recipe {
@@ -29,6 +30,14 @@ export interface Recipe {
   readonly init?: Bytes;
   /** 0: kept, 255: painted. */
   readonly mask?: Bytes;
+  /** Where the run was taken up again with other options, in order. */
+  readonly forks?: readonly Fork[];
+}
+
+/** After `at` steps, on with these options in place of those before. */
+export interface Fork {
+  readonly at: number;
+  readonly options: RecipeOptions;
 }
 
 interface Bytes {
@@ -80,9 +89,10 @@ export function makeRecipe(
   model: { readonly source: string; readonly key: string; readonly dtype: DType },
   run: SampleOptions,
   shape: Shape,
+  forks: readonly Fork[] = [],
 ): Recipe {
-  const { init, mask, xT, z, begin } = run;
-  if (xT || z || begin || run.endsAtZero)
+  const { init, mask, xT, z, begin, resume, endsAtZero } = run;
+  if (xT || z || begin || resume || endsAtZero)
     throw new DiffusionError(
       'bad-input',
       'This run goes on from numbers that were given to it, which a recipe does not hold.',
@@ -96,6 +106,7 @@ export function makeRecipe(
       Object.entries(run).filter(([key, value]) => key in OPTIONS && value !== undefined),
     ),
     ...(init ? { init: pack('picture', init, shape, (x) => Math.round((x + 1) * 127.5), toSigned) } : {}),
+    ...(forks.length > 0 ? { forks } : {}),
     ...(mask ? { mask: pack('mask', mask, shape, (x) => Math.round(x * 255), toShares) } : {}),
   };
 }
@@ -108,6 +119,37 @@ export function recipeOptions({ options, init, mask }: Recipe): SampleOptions {
     ...(init ? { init: toSigned(bytes(init)) } : {}),
     ...(mask ? { mask: toShares(bytes(mask)) } : {}),
   };
+}
+
+/**
+ * Plays a recipe to the end.
+ * @param player on the model that the recipe names
+ * @throws what the run throws
+ */
+export async function playRecipe(player: Player, recipe: Recipe): Promise<void> {
+  const { forks = [] } = recipe;
+  player.start(recipeOptions(recipe), forks.length > 0);
+  await resting(player);
+  for (const [i, { at, options }] of forks.entries()) {
+    player.fork(at, options, i < forks.length - 1);
+    await resting(player);
+  }
+}
+
+/** Resolves when the player has come to rest. @throws the player's error, where the run failed */
+export async function resting(player: Player): Promise<void> {
+  const before = player.error;
+  await new Promise<void>((resolve) => {
+    const listening = new AbortController();
+    const look = (): void => {
+      if (player.status === 'running') return;
+      listening.abort();
+      resolve();
+    };
+    player.addEventListener('state', look, { signal: listening.signal });
+    look();
+  });
+  if (player.error !== before) throw player.error as DiffusionError;
 }
 
 export const formatRecipe = (recipe: Recipe): string => JSON.stringify(recipe, null, 1);
@@ -178,7 +220,7 @@ export function readRecipe(file: Uint8Array | string): Recipe {
     return refuse('This is not a recipe: it is not JSON.');
   }
   if (!isObject(value) || !('recipe' in value)) return refuse('This is not a recipe: it does not say so.');
-  const { recipe: version, model, dtype, options, init, mask } = value;
+  const { recipe: version, model, dtype, options, init, mask, forks } = value;
   if (version !== RECIPE_VERSION)
     return refuse(
       `This recipe has version ${String(version).slice(0, 20)}, and this page reads ${RECIPE_VERSION}.`,
@@ -188,12 +230,13 @@ export function readRecipe(file: Uint8Array | string): Recipe {
   if (!isObject(model) || !name(model['source']) || !name(model['key']))
     return refuse('The recipe does not name its model.');
   if (dtype !== 'f32' && dtype !== 'f16') return refuse('The recipe does not name its precision.');
-  if (!isObject(options)) return refuse('The recipe has no options.');
-  for (const [key, option] of Object.entries(options)) {
-    if (!Object.hasOwn(OPTIONS, key))
-      refuse(`The recipe has an option "${key.slice(0, 40)}" that is not known here.`);
-    if (!OPTIONS[key as keyof RecipeOptions](option))
-      refuse(`The recipe's option ${key} is not of its kind.`);
+  checkOptions(options);
+  if (forks !== undefined) {
+    if (!Array.isArray(forks) || forks.length > 100) return refuse('The forks of the recipe are damaged.');
+    for (const fork of forks as unknown[]) {
+      if (!isObject(fork) || !whole(fork['at'])) return refuse('The forks of the recipe are damaged.');
+      checkOptions(fork['options']);
+    }
   }
   for (const [key, bytes] of Object.entries({ init, mask })) if (bytes !== undefined) checkBytes(key, bytes);
   return {
@@ -201,9 +244,20 @@ export function readRecipe(file: Uint8Array | string): Recipe {
     model: { source: model['source'], key: model['key'] },
     dtype,
     options: options as RecipeOptions,
+    ...(forks === undefined ? {} : { forks: forks as Fork[] }),
     ...(init === undefined ? {} : { init: init as Bytes }),
     ...(mask === undefined ? {} : { mask: mask as Bytes }),
   };
+
+  function checkOptions(given: unknown): void {
+    if (!isObject(given)) return refuse('The recipe has no options.');
+    for (const [key, option] of Object.entries(given)) {
+      if (!Object.hasOwn(OPTIONS, key))
+        refuse(`The recipe has an option "${key.slice(0, 40)}" that is not known here.`);
+      if (!OPTIONS[key as keyof RecipeOptions](option))
+        refuse(`The recipe's option ${key} is not of its kind.`);
+    }
+  }
 
   function checkBytes(key: string, bytes: unknown): void {
     const what = `The recipe's ${key === 'init' ? 'picture' : 'mask'} is damaged.`;

@@ -23,8 +23,9 @@ const value = fc.oneof(
     '1e9',
     '-1',
     '',
-    '0-20-9',
-    '0-2-3-ddpm,1-4-5',
+    '0.20.9',
+    '0.2.3.ddpm,1.4.5',
+    '0.2.3..7',
   ),
 );
 const fragment = fc.oneof(
@@ -85,14 +86,15 @@ it('the initial state has no fragment; a full one is in a fixed order', () => {
     eta: 0.25,
     view: 'eps',
     branches: [
-      { from: 0, at: 20, seed: 9, sampler: '' },
-      { from: 1, at: 30, seed: 5, sampler: 'ddpm' },
+      { from: 0, at: 20, seed: 9, sampler: '', label: null },
+      { from: 1, at: 30, seed: 5, sampler: 'ddpm', label: 3 },
+      { from: 0, at: 1, seed: 5, sampler: '', label: 4 },
     ],
   };
   const address = format(state);
   expect(address).toBe(
     '#v=1&src=huggingface%3Agoogle%2Fddpm-cifar10-32%40main&label=7&seed=123&sampler=unipc&eta=0.25&view=eps' +
-      '&branches=0-20-9,1-30-5-ddpm',
+      '&branches=0.20.9,1.30.5.ddpm.3,0.1.5..4',
   );
   expect(parse(address)).toEqual(state);
   expect(parse(address.slice(1).split('&').reverse().join('&'))).toEqual(state); // any order is read
@@ -117,9 +119,9 @@ describe('a value out of range is as if it were not there, and the others stay',
     'label=-3',
     'label=7.5',
     'walks=21',
-    'branches=1-4-5',
-    'branches=0-1001-5',
-    'branches=0-4-5,0-4-5,0-4-5,0-4-5,0-4-5,0-4-5',
+    'branches=1.4.5',
+    'branches=0.1001.5',
+    'branches=0.4.5,0.4.5,0.4.5,0.4.5,0.4.5,0.4.5',
     'src=http://example.org/model',
     'src=javascript:alert(1)',
     'src=huggingface:../x@y/z',

@@ -4,19 +4,24 @@ import fc from 'fast-check';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
+import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { DiffusionError } from '../../src/errors.ts';
 import { grid, png } from '../../src/export/png.ts';
 import {
   formatRecipe,
   makeRecipe,
+  playRecipe,
   readRecipe,
   recipeOptions,
   RECIPE_KEYWORD,
+  resting,
   toShares,
   toSigned,
 } from '../../src/export/recipe.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
+import { Player } from '../../src/player.ts';
+import { Runtime } from '../../src/runtime.ts';
 import { sample, type SampleOptions } from '../../src/sampler.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
@@ -62,6 +67,34 @@ it('replays to the same bytes: samplers with noise and memory, a threshold, a pi
   }
 });
 
+it('a run that was forked replays, too: other noise, then another sampler', async () => {
+  const runtime = new Runtime({ gpu: nodeGpu, linger: 0 });
+  const lease = await runtime.acquire({
+    ...{ key: 'abc', title: 'One head', bytes: null, licence: null, verified: true },
+    files: diskFiles(FOLDER),
+  });
+  const options: SampleOptions = { scheduler: 'ddpm', steps: 4, labels: [1, 4], seed: 3 };
+  const forks = [
+    { at: 2, options: { seed: 9, labels: [2, 2] } },
+    { at: 3, options: { scheduler: 'ddim' } },
+  ] as const;
+  const player = new Player(lease);
+  player.start(options);
+  await resting(player);
+  for (const fork of forks) {
+    player.fork(fork.at, fork.options);
+    await resting(player);
+  }
+  const state = (of: Player) => readTensor(lease.gpu, of.at(of.steps)!.xT);
+  const again = new Player(lease);
+  await playRecipe(again, readRecipe(formatRecipe(makeRecipe(source, options, shape, forks))));
+  expect(again.forks).toEqual([2, 3]);
+  expect(await state(again)).toEqual(await state(player));
+  await expect(playRecipe(again, makeRecipe(source, { steps: -1 }, shape))).rejects.toThrow(/steps/);
+  for (const one of [player, again]) one.destroy();
+  lease.release();
+});
+
 it('what a recipe cannot hold is refused, not rounded', () => {
   const init = toSigned(new Uint8Array(1536));
   init[5] = 0.123;
@@ -85,6 +118,8 @@ describe('what is not a recipe', () => {
     ['xT', withOption({ xT: [1] }), /"xT"/],
     ['a seed of text', withOption({ seed: '7' }), /option seed/],
     ['a label of -1', withOption({ labels: [-1] }), /option labels/],
+    ['forks', changed({ forks: [{ at: -1, options: {} }] }), /forks/],
+    ['a fork of magic', changed({ forks: [{ at: 1, options: { magic: 1 } }] }), /magic/],
     ['too many labels', withOption({ labels: Array(5000).fill(1) }), /option labels/],
     ['a clip', withOption({ clip: { quantile: 1 } }), /option clip/],
     [
