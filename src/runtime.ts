@@ -10,7 +10,7 @@ import { DiffusionError, throwIfAborted } from './errors.ts';
 import { openGpu, type Gpu } from './gpu/device.ts';
 import { Model } from './model.ts';
 import type { DType } from './tensor.ts';
-import { httpFiles, verifiedFiles, type FilePromise, type ModelFiles } from './weights/files.ts';
+import { openSource, type ModelSource, type Notice } from './weights/source.ts';
 
 export interface AcquireOptions {
   /** Where the bundled models are; `weights/` beside the page unless given. */
@@ -21,6 +21,8 @@ export interface AcquireOptions {
   readonly signal?: AbortSignal;
   /** Bytes that have come, of how many; `total` is null where the source does not say. */
   readonly onProgress?: (received: number, total: number | null) => void;
+  /** What a visitor should know of where the model comes from. */
+  readonly onNotice?: (notice: Notice) => void;
 }
 
 /**
@@ -46,61 +48,6 @@ export interface RuntimeOptions {
   readonly open?: typeof openSource;
   /** Milliseconds that an unused model waits for another user before it is freed; 1000 unless given. */
   readonly linger?: number;
-}
-
-/** Where a model comes from. */
-export interface ModelSource {
-  /** The same key, the same model. */
-  readonly key: string;
-  readonly title: string;
-  readonly bytes: number | null;
-  readonly licence: string | null;
-  readonly files: ModelFiles;
-}
-
-interface OpenOptions {
-  readonly base?: URL;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (received: number, total: number | null) => void;
-}
-
-/** A bundled model, by its name in models.json. */
-async function openSource(
-  source: string | URL | readonly File[],
-  { base = new URL('weights/', globalThis.document?.baseURI), onProgress }: OpenOptions = {},
-): Promise<ModelSource> {
-  const list = await httpFiles(base).read('models.json');
-  const models = JSON.parse(list ? new TextDecoder().decode(list) : '[]') as {
-    name: string;
-    title: string;
-    licence: string;
-    bytes: number;
-    files: FilePromise[];
-  }[];
-  const found = models.find((m) => m.name === String(source));
-  if (!found)
-    throw new DiffusionError(
-      'file-not-found',
-      `There is no model ${String(source)} at ${base.href}.`,
-      `Choose one of ${models.map((m) => m.name).join(', ') || 'another address'}.`,
-    );
-  let received = 0;
-  const last = new Map<string, number>();
-  const files = httpFiles(new URL(`${found.name}/`, base), {
-    onProgress(path, bytes) {
-      received += bytes - (last.get(path) ?? 0);
-      last.set(path, bytes);
-      onProgress?.(received, found.bytes);
-    },
-  });
-  const { title, licence, bytes } = found;
-  return {
-    key: new URL(found.name, base).href,
-    title,
-    licence,
-    bytes,
-    files: verifiedFiles(files, found.files),
-  };
 }
 
 /** Two losses closer than this are one too many. */
@@ -167,6 +114,11 @@ export class Runtime {
     return lease;
   }
 
+  /** What is known of a model before it is downloaded: its size, its licence. */
+  async describe(source: string | URL | readonly File[], options: AcquireOptions = {}): Promise<ModelSource> {
+    return this.#open(source, options);
+  }
+
   /** @internal */
   release(shared: Shared, lease: HeldLease): void {
     if (shared.leases.delete(lease)) this.#leave(shared);
@@ -181,21 +133,25 @@ export class Runtime {
 
   async #open(
     source: string | URL | readonly File[] | ModelSource,
-    { base }: AcquireOptions,
+    asking: AcquireOptions,
   ): Promise<ModelSource> {
+    const { base } = asking;
     if (isSource(source)) return source;
     const { open = openSource } = this.#options;
     let key = '';
+    const users = (): AcquireOptions[] =>
+      [...this.#shared.values()].flatMap((shared) => (shared.source.key === key ? [...shared.waiting] : []));
     const onProgress = (received: number, total: number | null): void => {
       for (const shared of this.#shared.values())
-        if (shared.source.key === key) {
-          shared.received = received;
-          shared.total = total ?? shared.source.bytes;
-          for (const user of shared.waiting) user.onProgress?.(received, shared.total);
-        }
+        if (shared.source.key === key)
+          Object.assign(shared, { received, total: total ?? shared.source.bytes });
+      for (const user of users()) user.onProgress?.(received, total);
+    };
+    const onNotice = (notice: Notice): void => {
+      for (const user of new Set([asking, ...users()])) user.onNotice?.(notice);
     };
     const start = async (): Promise<ModelSource> => {
-      const found = await open(source, { ...(base ? { base } : {}), onProgress });
+      const found = await open(source, { ...(base ? { base } : {}), onProgress, onNotice });
       key = found.key;
       return found;
     };

@@ -16,6 +16,7 @@ const SOURCE = {
   title: 'One head',
   bytes: null,
   licence: null,
+  verified: false,
   files: diskFiles(fileURLToPath(new URL('../fixtures/unets/attention', import.meta.url))),
 };
 

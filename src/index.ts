@@ -1,0 +1,54 @@
+/**
+ * The library: models, samplers, runs. Importing it does nothing, and needs no DOM; what runs needs WebGPU.
+ *
+ *     import { loadModel, sample } from 'diffusion-sampler';
+ *     const model = await loadModel('huggingface:google/ddpm-cifar10-32');
+ *     for await (const { xT, t } of sample(model, { seed: 7, steps: 50 })) ...
+ */
+
+import { openGpu, type Gpu } from './gpu/device.ts';
+import { Model, type LoadOptions } from './model.ts';
+import { openSource, type SourceOptions } from './weights/source.ts';
+
+export { Display, type DisplayOptions, type Term } from './display/display.ts';
+export { DiffusionError, type ErrorCode } from './errors.ts';
+export { openGpu, type Gpu } from './gpu/device.ts';
+export { readTensor } from './gpu/transfer.ts';
+export { Model, type LoadOptions, type StepShape } from './model.ts';
+export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView, type StoredState } from './player.ts'; // prettier-ignore
+export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
+export { qSample, sample, stepsOf, type Sample, type SampleOptions, type SavedState } from './sampler.ts';
+export { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
+export { makeSteps, noiseLevels, SCHEDULERS, type RunOptions, type SchedulerName } from './scheduler/index.ts'; // prettier-ignore
+export { normals, slerp } from './scheduler/noise.ts';
+export type { Clip, Mix, Step } from './scheduler/step.ts';
+export type { DType, Shape, Tensor } from './tensor.ts';
+export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
+export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';
+export { httpFiles, verifiedFiles, type ModelFiles } from './weights/files.ts';
+export { droppedFiles, openSource, type ModelSource, type Notice, type SourceOptions } from './weights/source.ts'; // prettier-ignore
+
+export interface LoadModelOptions extends LoadOptions, SourceOptions {
+  readonly signal?: AbortSignal;
+  /** The device to load it to; one is opened unless given, to be closed with `model.gpu.destroy()`. */
+  readonly gpu?: Gpu;
+}
+
+/**
+ * Finds a model, downloads it (or takes it from the browser's cache), and brings it to the GPU.
+ * @param source as in openSource
+ * @throws all of DiffusionError's codes but those of a run
+ */
+export async function loadModel(
+  source: string | URL | readonly File[],
+  options: LoadModelOptions = {},
+): Promise<Model> {
+  const gpu = options.gpu ?? (await openGpu());
+  try {
+    const { files } = await openSource(source, options);
+    return await Model.load(gpu, files, options);
+  } catch (error) {
+    if (!options.gpu) gpu.destroy();
+    throw error;
+  }
+}
