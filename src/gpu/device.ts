@@ -10,6 +10,8 @@ export interface Gpu {
   readonly isSoftware: boolean;
   /** Whether shaders may compute and store in 16-bit floats. */
   readonly f16: boolean;
+  /** Whether four invocations that follow each other in a workgroup can exchange registers (subgroup operations). */
+  readonly quads: boolean;
   /** Throws `device-lost` or `gpu-error` once the device is lost or has reported an error. */
   check(): void;
   /** Resolves when all submitted work is done; rejects like `check` when the device goes away meanwhile. */
@@ -43,8 +45,8 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
   }
   if (!adapter) throw noAdapter();
   const f16 = adapter.features.has('shader-f16');
-  const requiredFeatures: GPUFeatureName[] = f16 ? ['shader-f16'] : [];
-  if (adapter.features.has('timestamp-query')) requiredFeatures.push('timestamp-query');
+  const wanted: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups'];
+  const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature));
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({ label: 'diffusion-sampler', requiredFeatures });
@@ -86,13 +88,16 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
     if (fault) throw fault;
   };
   const { vendor, architecture, device: name, description } = adapter.info;
+  const isSoftware =
+    adapter.info.isFallbackAdapter ||
+    /swiftshader|llvmpipe|software/i.test(`${architecture} ${name} ${description}`);
   return {
     device,
     adapter: [vendor, architecture, description || name].filter(Boolean).join(' ') || 'unnamed adapter',
-    isSoftware:
-      adapter.info.isFallbackAdapter ||
-      /swiftshader|llvmpipe|software/i.test(`${architecture} ${name} ${description}`),
+    isSoftware,
     f16,
+    // Which invocations are a quad, WGSL leaves open, so hardware is asked (the two software adapters are known).
+    quads: device.features.has('subgroups') && (isSoftware || (await quadsAreInOrder(device))),
     check,
     async settled() {
       check();
@@ -104,6 +109,37 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
       device.destroy();
     },
   };
+}
+
+/** Whether the neighbours of an invocation by quadSwapX and quadSwapY are those of its index in the workgroup. */
+async function quadsAreInOrder(device: GPUDevice): Promise<boolean> {
+  const code = `enable subgroups;
+@group(0) @binding(0) var<storage, read_write> wrong: atomic<u32>;
+@compute @workgroup_size(32) fn main(@builtin(local_invocation_index) lane: u32) {
+  if (quadSwapX(lane) != (lane ^ 1u) || quadSwapY(lane) != (lane ^ 2u)) { atomicAdd(&wrong, 1u); }
+}`;
+  const sink = device.createBuffer({ size: 4, usage: 0x84 }); // STORAGE, COPY_SRC
+  const staging = device.createBuffer({ size: 4, usage: 0x09 }); // MAP_READ, COPY_DST
+  try {
+    const module = device.createShaderModule({ code });
+    const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module } });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    const entries = [{ binding: 0, resource: { buffer: sink } }];
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+    pass.dispatchWorkgroups(1);
+    pass.end();
+    encoder.copyBufferToBuffer(sink, 0, staging, 0, 4);
+    device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(1);
+    return new Uint32Array(staging.getMappedRange())[0] === 0;
+  } catch {
+    return false;
+  } finally {
+    sink.destroy();
+    staging.destroy();
+  }
 }
 
 function noAdapter(options?: ErrorOptions): DiffusionError {

@@ -1,8 +1,8 @@
 /**
  * WGSL text and its structural variants.
  *
- * `#if NAME` / `#elif NAME` / `#else` / `#endif` in a .wgsl file are resolved by wgsl-preprocessor, with NAME
- * looked up in `defines`; `{{NAME}}` is replaced by a number where WGSL allows no override constant.
+ * `#if NAME` / `#if !NAME` / `#elif NAME` / `#else` / `#endif` in a .wgsl file are resolved by wgsl-preprocessor, with
+ * NAME looked up in `defines`; `{{NAME}}` is replaced by a number where WGSL allows no override constant.
  * Names and numbers come from our launchers only: no text of a weight file or a config reaches a shader.
  */
 
@@ -29,12 +29,11 @@ export function assemble(shader: Shader, defines: Defines): string {
   const strings: string[] = [];
   const values: (boolean | number)[] = [];
   let rest = 0;
-  for (const match of shader.code.matchAll(/#(?:if|elif) +(\w+)|\{\{(\w+)\}\}/g)) {
-    const name = match[1] ?? match[2]!;
-    const end = match.index + match[0].length;
-    strings.push(shader.code.slice(rest, match[1] ? end - name.length : match.index));
-    values.push(lookUp(name));
-    rest = end;
+  for (const match of shader.code.matchAll(/(#(?:if|elif) +)(!?)(\w+)|\{\{(\w+)\}\}/g)) {
+    const [all, start = '', not, condition, place] = match;
+    strings.push(shader.code.slice(rest, match.index + start.length));
+    values.push(place ? lookUp(place) : Boolean(lookUp(condition!)) !== (not === '!'));
+    rest = match.index + all.length;
   }
   strings.push(shader.code.slice(rest));
   return wgsl(strings as unknown as TemplateStringsArray, ...values);

@@ -104,7 +104,7 @@ export class Tape {
 
     device.pushErrorScope('validation');
     device.pushErrorScope('out-of-memory');
-    const pipelines = Promise.all(this.dispatches.map((d) => pipeline(device, d)));
+    const pipelines = Promise.all(this.dispatches.map((d) => pipeline(gpu, d)));
     const owned = plan(this.dispatches).map(({ bytes, tensors, usage }) => {
       const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
       for (const tensor of tensors) tensor.buffer = buffer;
@@ -276,10 +276,11 @@ const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
  * The pipeline of a dispatch, one for each variant of a shader on a device. Sizes are uniforms, not pipeline
  * constants: all layers share a pipeline, so a network compiles in a tenth of the time.
  */
-function pipeline(device: GPUDevice, d: Dispatch): Promise<GPUComputePipeline> {
+function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
   const pipelines = cached(pipelineCache, device);
   const modules = cached(moduleCache, device);
-  const code = storageTypes(d.dtype) + assemble(d.shader, d.defines ?? {});
+  const body = assemble(d.shader, { QUADS: quads, ...d.defines });
+  const code = (/\bquad[A-Z]/.test(body) ? 'enable subgroups;\n' : '') + storageTypes(d.dtype) + body;
   const key = `${d.workgroupSize} ${code}`;
   let promise = pipelines.get(key);
   if (!promise) {

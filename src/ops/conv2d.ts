@@ -2,7 +2,7 @@ import code from '../../shaders/conv2d.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Shape, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import { expect } from './launch.ts';
 
 export interface Padding {
   readonly top: number;
@@ -58,20 +58,27 @@ export function conv2d(
   if (timeBias) expect(label, timeBias, [n, w.cOut, 1, 1]);
   if (residual) expect(label, residual, shape);
   const out = tape.temp(label, shape, x.dtype);
-  const [ciBlocks, coBlocks] = [blocks(w.cIn), blocks(w.cOut)];
-  const [pairs, tiles] = [Math.ceil(coBlocks / 2), Math.ceil((h * width) / 8)];
+  const plain = w.size === 1 && stride === 1 && h === hIn && width === wIn;
+  const tiles = Math.ceil((h * width) / 16);
+  const groups = Math.ceil(blocks(w.cOut) / 4);
   tape.record({
     label,
     shader: { name: 'conv2d', code: (activation ? activationCode : '') + code },
     dtype: x.dtype,
-    defines: { TIME_BIAS: timeBias !== null, RESIDUAL: residual !== null, ...activationDefines(activation) },
+    defines: {
+      PLAIN: plain,
+      STACKED: false,
+      BIAS: true,
+      TIME_BIAS: timeBias !== null,
+      RESIDUAL: residual !== null,
+      ...activationDefines(activation),
+    },
     constants: {
       N: n,
-      CI_BLOCKS: ciBlocks,
-      CO_BLOCKS: coBlocks,
+      CI_BLOCKS: blocks(w.cIn),
+      CO_BLOCKS: blocks(w.cOut),
       H_IN: hIn,
       W_IN: wIn,
-      H_OUT: h,
       W_OUT: width,
       K: w.size,
       STRIDE: stride,
@@ -81,11 +88,12 @@ export function conv2d(
       PIXELS_IN: hIn * wIn,
       PIXELS: h * width,
       TILES: tiles,
-      PAIRS: pairs,
+      GROUPS: groups,
+      STORES: 16,
     },
     bindings: [out, x, w.weight, w.bias, timeBias, residual],
-    threads: n * pairs * tiles,
-    workgroupSize: WORKGROUP,
+    threads: n * groups * tiles * 4,
+    workgroupSize: 32,
     flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
   });
   return out;
