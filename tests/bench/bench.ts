@@ -1,236 +1,191 @@
-/** What a step costs: `digits`, and the DDPM network of CIFAR-10 with random weights. Prints a table; see README. */
+/** `npm run bench`: which comparisons, where, and the tables. */
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape } from '../../src/gpu/tape.ts';
-import { Model } from '../../src/model.ts';
-import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
-import { packUpdateStep, update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
-import { packStep } from '../../src/sampler.ts';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
-import { normalTable } from '../../src/scheduler/normal_table.ts';
-import { slotsOf } from '../../src/scheduler/step.ts';
-import type { Shape, Tensor } from '../../src/tensor.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
-import { expectedParameters } from '../../src/unet/parameters.ts';
-import type { ModelFiles } from '../../src/weights/files.ts';
-import { writeSafetensors } from '../../src/weights/safetensors.ts';
-import { random } from '../helpers/array.ts';
-import { multiplyAddPeak } from './peak.ts';
+import type { AdapterFigures } from './adapter.ts';
+import { openTab } from './browser.ts';
+import { adapterFigures, ENGINES, runSpec, type Outcome, type Place, type Spec } from './job.ts';
+import { LAYERS, NETWORKS } from './networks.ts';
+import { roofline } from './roofline.ts';
+import { updates, type Cost } from './updates.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const BATCHES = [1, 16];
+const PLACES = ['chromium', 'node'];
+const HELP = `npm run bench -- [OPTIONS]
 
-/** google/ddpm-cifar10-32: 35.7 M parameters (Ho et al. 2020, appendix B). */
-const CIFAR10 = {
-  sample_size: 32,
-  in_channels: 3,
-  out_channels: 3,
-  block_out_channels: [128, 256, 256, 256],
-  down_block_types: ['DownBlock2D', 'AttnDownBlock2D', 'DownBlock2D', 'DownBlock2D'],
-  up_block_types: ['UpBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
-  layers_per_block: 2,
-  attention_head_dim: null,
-  downsample_padding: 0,
-  flip_sin_to_cos: false,
-  freq_shift: 1,
-  norm_eps: 1e-6,
-};
+  --networks NAMES   of ${[...NETWORKS, ...Object.keys(LAYERS)].join(' ')},
+                     "layers" for all single layers, "all" (default: digits,small32)
+  --batches NUMBERS  images at a time (default: 1)
+  --places NAMES     of ${PLACES.join(' ')} (default: both)
+  --engines NAMES    of ${ENGINES.join(' ')} (default: all that the adapter can run)
+  --rounds N         timed rounds (default: 7; ends earlier after --seconds, but not before three)
+  --seconds S        for the rounds of one comparison (default: 40)
+  --steps N          steps of a timed run (default: what the slowest engine makes in a second)
+  --updates          also what x_t -> x_{t-1} costs by itself, for every sampler
+  --json             the results as JSON on stdout, the tables on stderr
+Results also go to tests/output/bench.json. The exit code is 1 when two engines disagree.`;
 
-/** A folder that exists in memory only: the config, and small random weights. */
-function randomModel(label: string, config: object): ModelFiles {
-  const u = random(1);
-  const tensors = [...expectedParameters(parseUNetConfig(config, label))].map(([name, shape]) => ({
-    name,
-    shape,
-    data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 0.05 * (u() - 0.5)),
-  }));
-  const files: Record<string, Uint8Array> = {
-    'config.json': new TextEncoder().encode(JSON.stringify(config)),
-    'diffusion_pytorch_model.safetensors': writeSafetensors(tensors),
+interface Report {
+  readonly date: string;
+  readonly host: string;
+  readonly places: {
+    readonly place: string;
+    readonly runtime: string;
+    readonly figures: AdapterFigures;
+    readonly outcomes: Outcome[];
+    readonly updates?: Record<string, Cost[]>;
+  }[];
+}
+
+async function nodePlace(): Promise<Place> {
+  const entry = await nodeGpu();
+  const define = (name: string, value: unknown): void => {
+    Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   };
-  return { label, read: (path) => Promise.resolve(files[path] ?? null) };
-}
-
-interface Row {
-  readonly model: string;
-  readonly batch: number;
-  readonly msPerStep: number;
-  readonly gflops: number;
-  readonly share: number;
-  readonly dispatches: number;
-  /** Load, compile, and the first step, in seconds; of the first batch of a model only. */
-  readonly coldStart: number | null;
-}
-
-async function measure(gpu: Gpu, label: string, files: ModelFiles, peak: number): Promise<Row[]> {
-  const rows: Row[] = [];
-  const began = performance.now();
-  const model = await Model.load(gpu, files);
-  const [height, width] = model.config.sampleSize!;
-  for (const batch of BATCHES) {
-    const plan = await model.takePlan({
-      count: batch,
-      height,
-      width,
-    });
-    // A step that stands still: x stays finite whatever the weights are.
-    const still = { x0_x: 0, x0_m: 0, clip: 1, sigma: 0, guidance: 1, index: 0, mix: [] };
-    gpu.device.queue.writeBuffer(plan.uniforms, 0, packUpdateStep(still));
-    const run = async (steps: number): Promise<number> => {
-      const since = performance.now();
-      for (let i = 0; i < steps; i++) {
-        const encoder = gpu.device.createCommandEncoder();
-        const pass = encoder.beginComputePass();
-        plan.step.replay(pass);
-        pass.end();
-        gpu.device.queue.submit([encoder.finish()]);
-      }
-      await gpu.settled();
-      return (performance.now() - since) / steps;
-    };
-    await run(1);
-    const coldStart = batch === BATCHES[0] ? (performance.now() - began) / 1000 : null;
-    const guess = await run(1);
-    const steps = Math.max(1, Math.min(50, Math.round(500 / guess)));
-    const times: number[] = [];
-    for (let i = 0, spent = 0; i < 7 && spent < 20_000; i++) {
-      times.push(await run(steps));
-      spent += times.at(-1)! * steps;
-    }
-    const msPerStep = times.sort((a, b) => a - b)[times.length >> 1]!;
-    const gflops = plan.flops / msPerStep / 1e6;
-    rows.push({
-      model: label,
-      batch,
-      msPerStep,
-      gflops,
-      share: gflops / peak,
-      dispatches: plan.step.commands.length,
-      coldStart,
-    });
-    model.givePlanBack(plan);
-    print(rows.at(-1)!);
-  }
-  model.destroy();
-  return rows;
-}
-
-interface Cost {
-  readonly sampler: string;
-  readonly slots: number;
-  readonly msPerStep: number;
-  readonly share: number;
-}
-
-/** What the update costs by itself, for every sampler and edit, beside a whole step of the same model and batch. */
-async function updates(gpu: Gpu, config: object, files: ModelFiles, whole: Row): Promise<Cost[]> {
-  const { inChannels, sampleSize } = parseUNetConfig(config, whole.model);
-  const json = await files.read('scheduler/scheduler_config.json');
-  const schedule = parseSchedulerConfig(json && JSON.parse(new TextDecoder().decode(json)), whole.model);
-  const shape = [whole.batch, inChannels, ...sampleSize!] as Shape;
-  const costs: Cost[] = [];
-  for (const [name, scheduler, measured, masked] of [
-    ...SCHEDULERS.map((s) => [s, s, false, false] as const),
-    ['ddim, rescaled and thresholded', 'ddim', true, false] as const,
-    ['ddpm, inpainting', 'ddpm', false, true] as const,
-  ]) {
-    const steps = makeSteps(schedule, { scheduler, steps: 20 });
-    const slots = slotsOf(steps);
-    const buffers: GPUBuffer[] = [];
-    const make = (bytes: number, usage: number): GPUBuffer => {
-      const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: usage | 0x08 });
-      buffers.push(buffer);
-      return buffer;
-    };
-    const tape = new Tape();
-    const tensor = (label: string, n = 1): Tensor =>
-      tape.pinned(label, [n * shape[0], shape[1], shape[2], shape[3]], 'f32');
-    const source = { seeds: make(shape[0] * 8, 0x80), normalTable: make(normalTable.byteLength, 0x80) };
-    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
-    const uniforms = make(UPDATE_STEP_BYTES, 0x40);
-    const x = tensor('x');
-    const bindings = {
-      x,
-      x0Hat: tensor('x0Hat'),
-      output: tensor('output', measured ? 2 : 1),
-      step: uniforms,
-    };
-    const history = slots ? tensor('history', slots) : null;
-    update(tape, 'update', { ...bindings, fault: make(16, 0x80), z: source, history }, measured);
-    const numbers = make(REPAINT_BYTES, 0x40);
-    if (masked)
-      repaint(tape, 'repaint', { x, known: tensor('known'), mask: tensor('mask'), numbers, source });
-    const recording = await tape.build(gpu, name);
-    const packed = packStep(steps[10]!, 2, measured ? 0.7 : 0);
-    if (measured) new Float32Array(packed, 28, 1)[0] = 0.995;
-    gpu.device.queue.writeBuffer(uniforms, 0, packed);
-    const run = async (times: number): Promise<number> => {
-      const since = performance.now();
-      const encoder = gpu.device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      for (let i = 0; i < times; i++) recording.replay(pass);
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
-      await gpu.settled();
-      return (performance.now() - since) / times;
-    };
-    await run(10);
-    const times: number[] = [];
-    for (let i = 0; i < 7; i++) times.push(await run(200));
-    const msPerStep = times.sort((a, b) => a - b)[3]!;
-    costs.push({ sampler: name, slots, msPerStep, share: msPerStep / whole.msPerStep });
-    const [ms, share] = [msPerStep.toFixed(3).padStart(9), `${(100 * costs.at(-1)!.share).toFixed(2)} %`];
-    console.log(`${name.padEnd(32)} ${String(slots).padStart(5)} ${ms} ${share.padStart(12)}`);
-    recording.destroy();
-    buffers.forEach((buffer) => buffer.destroy());
-  }
-  return costs;
-}
-
-function print(r: Row): void {
-  const cells = [
-    r.model.padEnd(8),
-    String(r.batch).padStart(5),
-    r.msPerStep.toFixed(r.msPerStep < 10 ? 2 : 1).padStart(9),
-    r.gflops.toFixed(1).padStart(8),
-    `${(100 * r.share).toFixed(1)} %`.padStart(13),
-    String(r.dispatches).padStart(10),
-    (r.coldStart === null ? '' : `${r.coldStart.toFixed(1)} s`).padStart(10),
-  ];
-  console.log(cells.join(' '));
+  // tfjs looks for a browser's globals.
+  define('navigator', {
+    gpu: entry,
+    userAgent: `Node ${process.version}`,
+    hardwareConcurrency: cpus().length,
+  });
+  define('self', globalThis);
+  define('window', globalThis);
+  return {
+    gpu: () => Promise.resolve(entry),
+    open: (path) => Promise.resolve(diskFiles(`${ROOT}${path}`)),
+    ortBase: pathToFileURL(`${ROOT}tests/bench/node_modules/onnxruntime-web/dist/`).href,
+  };
 }
 
 export async function main(args: string[]): Promise<number> {
-  const only = args[0] === '--only' ? args[1] : undefined;
-  const gpu = await openGpu(await nodeGpu());
-  const peak = await multiplyAddPeak(gpu);
-  console.log(`\nadapter: ${gpu.adapter}${gpu.isSoftware ? ' (software: its ratios are not a GPU’s)' : ''}`);
-  console.log(`host: ${cpus()[0]?.model.trim()} x ${cpus().length}, Node ${process.version}`);
-  console.log(`multiply-add peak, measured, f32: ${peak.toFixed(1)} GFLOP/s\n`);
-  console.log('model    batch   ms/step  GFLOP/s share of peak dispatches cold start');
-  const rows: Row[] = [];
-  const digits = diskFiles(`${ROOT}weights/digits`);
-  if (!only || only === 'digits') rows.push(...(await measure(gpu, 'digits', digits, peak)));
-  if (!only || only === 'cifar10')
-    rows.push(...(await measure(gpu, 'cifar10', randomModel('cifar10', CIFAR10), peak)));
-  const costs: Record<string, Cost[]> = {};
-  for (const row of rows.filter((r) => r.model === 'digits')) {
-    console.log(`\nthe update alone, digits, batch ${row.batch}`.padEnd(32));
-    console.log(`${'sampler'.padEnd(32)} slots   ms/step share of step`);
-    const config = JSON.parse(new TextDecoder().decode((await digits.read('unet/config.json'))!)) as object;
-    costs[`digits ${row.batch}`] = await updates(gpu, config, digits, row);
+  const { values } = parseArgs({
+    args,
+    options: {
+      networks: { type: 'string', default: 'digits,small32' },
+      batches: { type: 'string', default: '1' },
+      places: { type: 'string', default: PLACES.join() },
+      engines: { type: 'string' },
+      rounds: { type: 'string', default: '7' },
+      seconds: { type: 'string', default: '40' },
+      steps: { type: 'string' },
+      updates: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return 0;
+  }
+  const say = values.json ? console.error : console.log;
+  const layers = Object.keys(LAYERS);
+  const names = values.networks
+    .split(',')
+    .flatMap((name) => (name === 'all' ? [...NETWORKS, ...layers] : name === 'layers' ? layers : [name]));
+  for (const name of names)
+    if (![...NETWORKS, ...layers].includes(name)) throw new Error(`There is no network ${name}. See --help.`);
+  const batches = values.batches.split(',').map(Number);
+  const report: Report = {
+    date: new Date().toISOString(),
+    host: `${cpus()[0]?.model.trim()} x ${cpus().length}, ${process.platform}`,
+    places: [],
+  };
+  say(`host: ${report.host}`);
+  let failed = false;
+  for (const place of values.places.split(',')) {
+    const here = place === 'node' ? await nodePlace() : null;
+    const tab = here ? null : await openTab(say);
+    try {
+      const figures = here ? await adapterFigures(here) : await tab!.adapter();
+      const runtime = tab ? `Chromium ${tab.version}` : `Node ${process.version}`;
+      const outcomes: Outcome[] = [];
+      report.places.push({ place, runtime, figures, outcomes });
+      printAdapter(runtime, figures, say);
+      const engines =
+        values.engines?.split(',') ?? ENGINES.filter((e) => figures.peak.f16 || e !== 'ours-f16');
+      for (const name of names)
+        for (const batch of batches) {
+          const spec: Spec = {
+            name,
+            batch,
+            engines,
+            protocol: {
+              rounds: Number(values.rounds),
+              seconds: Number(values.seconds),
+              steps: values.steps ? Number(values.steps) : null,
+            },
+          };
+          const outcome = here ? await runSpec(spec, here, say) : await tab!.run(spec);
+          if (!outcome) {
+            say(`${name}: its checkpoint is not here`);
+            continue;
+          }
+          outcomes.push(outcome);
+          print(outcome, figures, say);
+          failed ||= outcome.failures.some((f) => f.mismatch || f.engine === 'ours');
+        }
+      if (here && values.updates) {
+        const digits = outcomes.filter((o) => o.name === 'digits');
+        Object.assign(report.places.at(-1)!, { updates: await updates(here, digits, say) });
+      }
+    } finally {
+      await tab?.close();
+    }
   }
   mkdirSync(`${ROOT}tests/output`, { recursive: true });
-  writeFileSync(
-    `${ROOT}tests/output/bench.json`,
-    JSON.stringify({ adapter: gpu.adapter, peak, rows, updates: costs }, null, 2),
+  const json = JSON.stringify(report, null, 1);
+  writeFileSync(`${ROOT}tests/output/bench.json`, json);
+  if (values.json) console.log(json);
+  return failed ? 1 : 0;
+}
+
+function printAdapter(runtime: string, f: AdapterFigures, say: (line: string) => void): void {
+  const software = f.software ? ' (software: a stand-in, its ratios are not a GPU’s)' : '';
+  const f16 = f.peak.f16 === null ? '' : `, f16 ${f.peak.f16.toFixed(1)}`;
+  say(`\n${runtime}, adapter: ${f.adapter}${software}`);
+  say(
+    `measured: multiply-adds f32 ${f.peak.f32.toFixed(1)}${f16} GFLOP/s; copy ${f.bandwidth.copy.toFixed(1)}, read ${f.bandwidth.read.toFixed(1)} GB/s; ` +
+      `dispatch ${f.dispatchMicroseconds.toFixed(1)} us; empty submit ${f.submitMs.toFixed(2)} ms, read-back ${f.readBackMs.toFixed(2)} ms\n`,
   );
-  gpu.destroy();
-  return 0;
+}
+
+function print(o: Outcome, figures: AdapterFigures, say: (line: string) => void): void {
+  const number = (x: number): string => x.toFixed(x < 10 ? 2 : x < 100 ? 1 : 0);
+  const head = ['engine', 'ms', 'quartiles', 'ours is', 'GFLOP/s', 'of peak', 'of roof', 'dispatches', 'submits', 'script', 'longest', 'MB', 'cold s']; // prettier-ignore
+  const mine = o.timings.find((t) => t.engine === 'ours');
+  const rows = o.timings.map((t) => {
+    const roof = roofline(o.layers, figures, t.counts.dispatches);
+    const gflops = (roof.gflop / t.ms) * 1000;
+    return [
+      t.engine,
+      number(t.ms / o.repeats),
+      `${number(t.quartiles[0] / o.repeats)}-${number(t.quartiles[1] / o.repeats)}`,
+      !mine || t === mine ? '' : `${(t.ms / mine.ms).toFixed(1)}x`,
+      number(gflops),
+      `${((100 * gflops) / figures.peak.f32).toFixed(0)} %`,
+      `${((100 * roof.ms) / t.ms).toFixed(0)} %`,
+      String(t.counts.dispatches),
+      String(t.counts.submits),
+      t.scriptMs === null ? '' : t.scriptMs.toFixed(2),
+      number(t.longestSubmitMs),
+      (t.bytes / 1e6).toFixed(1),
+      t.coldStart.toFixed(1),
+    ];
+  });
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((r) => r[i]!.length)));
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ');
+  const { gflop } = roofline(o.layers, figures, 0);
+  const unit = o.repeats > 1 ? `ms a layer, of ${o.repeats} in a row` : 'ms a step';
+  say(
+    `\n${o.name}, batch ${o.batch}: ${(o.parameters / 1e6).toFixed(2)} M parameters, ${gflop.toFixed(2)} GFLOP; ${unit}, ${o.timings[0]?.rounds ?? 0} rounds of ${o.timings[0]?.steps ?? 0}`,
+  );
+  say(line(head));
+  rows.forEach((row) => say(line(row)));
+  for (const f of o.failures) say(`${f.engine}: ${f.mismatch ? 'MISMATCH, ' : ''}${f.failure}`);
+  say('');
 }

@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 export const OUTPUT = `${ROOT}tests/output/`;
 
 /** From the shared notes on adapters: the flags with which compute, canvas and screenshots are all right. */
-const ARGS = [
+export const ARGS = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',

@@ -1,0 +1,165 @@
+/** What an engine is to the bench, and ours. */
+
+import { openGpu, type Gpu } from '../../src/gpu/device.ts';
+import { Tape } from '../../src/gpu/tape.ts';
+import { readTensor } from '../../src/gpu/transfer.ts';
+import { Model } from '../../src/model.ts';
+import { attention } from '../../src/ops/attention.ts';
+import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
+import { groupNorm } from '../../src/ops/group_norm.ts';
+import { pack, unpack } from '../../src/ops/pack.ts';
+import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
+import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { makeSteps } from '../../src/scheduler/index.ts';
+import type { DType, Tensor } from '../../src/tensor.ts';
+import { LAYER, type Layer, type Network } from './networks.ts';
+
+export interface Job {
+  readonly network: Network;
+  readonly batch: number;
+  /** (batch, C, H, W) row-major. */
+  readonly xT: Float32Array<ArrayBuffer>;
+  /** One an image, where the network has classes. */
+  readonly labels: readonly number[] | null;
+}
+export interface LayerJob {
+  readonly layer: Layer;
+  readonly batch: number;
+  /** (batch, 128, size, size) row-major. */
+  readonly x: Float32Array<ArrayBuffer>;
+}
+
+/** A network, or four layers, ready to run in one engine. */
+export interface Runner {
+  /** What is to be said of how it runs. */
+  readonly note: string;
+  /** The network's raw output for xT at one timestep, row-major; of layers, their output. */
+  predict(t: number): Promise<Float32Array>;
+  /** So many steps of DDIM from xT, each on the state before it: x_0, in our memory. (Of layers: so many runs.) */
+  run(steps: number): Promise<Float32Array>;
+  /** Median milliseconds of script in a step of the runs so far. */
+  scriptMs?(): number | null;
+  destroy(): void;
+}
+
+export interface Engine {
+  readonly name: string;
+  open(job: Job): Promise<Runner>;
+  openLayer(job: LayerJob): Promise<Runner>;
+}
+
+/** Timesteps of a run of so many steps: evenly spread, falling. */
+const timestepsOf = ({ schedule: { T } }: Network, steps: number): number[] =>
+  Array.from({ length: steps }, (_, i) => Math.round((T - 1) * (1 - i / steps)));
+
+const options = (network: Network, steps: number): SampleOptions => ({
+  scheduler: 'ddim',
+  timesteps: timestepsOf(network, steps),
+  clip: null,
+});
+
+/** The same run as x <- a x + b network(x, t). */
+export function affineSteps(network: Network, steps: number): { t: number; a: number; b: number }[] {
+  return makeSteps(network.schedule, options(network, steps)).map(({ t, x0Hat, next }) => ({
+    t,
+    a: (next.x ?? 0) + (next.x0Hat ?? 0) * x0Hat.x,
+    b: (next.m ?? 0) + (next.x0Hat ?? 0) * x0Hat.m,
+  }));
+}
+
+/** This project's, as its users run it: Model.load and sample(). */
+export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engine => ({
+  name: dtype === 'f32' ? 'ours' : 'ours, f16',
+  async open({ network, batch, xT, labels }) {
+    const gpu = await openGpu(await entry());
+    const model = await Model.load(gpu, network.files, { dtype });
+    const { inChannels, sampleSize } = network.config;
+    const script: number[] = [];
+    return {
+      note: '',
+      async predict(t) {
+        const shape = [batch, inChannels, ...sampleSize!] as const;
+        return (await model.predict({ shape, sample: xT, timestep: new Float32Array(batch).fill(t), labels }))
+          .eps;
+      },
+      async run(steps) {
+        let last: Tensor | null = null;
+        const which = labels ? { labels } : { count: batch };
+        const states = sample(model, { ...options(network, steps), ...which, xT });
+        for (let k = 0; ; k++) {
+          // A generator's next() runs its step to the first wait before it returns: encoding and submitting.
+          const since = performance.now();
+          const next = states.next();
+          if (k > 0 && k <= steps) script.push(performance.now() - since);
+          const { done, value } = await next;
+          if (done) return readTensor(gpu, last!);
+          last = value.xT;
+        }
+      },
+      scriptMs: () => script.sort((a, b) => a - b)[script.length >> 1] ?? null,
+      destroy() {
+        model.destroy();
+        gpu.destroy();
+      },
+    };
+  },
+  async openLayer({ layer, batch, x }) {
+    const gpu = await openGpu(await entry());
+    const tape = new Tape();
+    const { channels, groups, eps, repeats } = LAYER;
+    const shape = [batch, channels, layer.size, layer.size] as const;
+    const input = tape.pinned('x', shape, 'f32');
+    const get = (name: string): ConvWeights => layerWeights(gpu, layer, name, dtype);
+    let h = pack(tape, 'pack', input, { dtype });
+    for (let i = 0; i < repeats; i++) {
+      if (layer.kind === 'norm') {
+        const { weight: gamma, bias: beta } = get(`${i}`);
+        h = groupNorm(tape, `${i}`, h, { gamma, beta, channels }, { groups, eps, activation: 'silu' });
+      } else if (layer.kind === 'attention') {
+        const project = (part: string) => conv2d(tape, `${i}.${part}`, h, get(`${i}.${part}`));
+        const mixed = attention(tape, `${i}`, project('to_q'), project('to_k'), project('to_v'), 1);
+        h = conv2d(tape, `${i}.to_out.0`, mixed, get(`${i}.to_out.0`));
+      } else h = conv2d(tape, `${i}`, h, get(`${i}`));
+    }
+    const out = unpack(tape, 'unpack', h, tape.pinned('y', shape, 'f32'), null);
+    const recording = await tape.build(gpu, layer.name);
+    gpu.device.queue.writeBuffer(input.storage.buffer!, 0, x);
+    const run = (times: number): Promise<Float32Array> => {
+      for (let i = 0; i < times; i++) {
+        const encoder = gpu.device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        recording.replay(pass);
+        pass.end();
+        gpu.device.queue.submit([encoder.finish()]);
+      }
+      return readTensor(gpu, out);
+    };
+    return {
+      note: '',
+      predict: () => run(1),
+      run,
+      destroy() {
+        recording.destroy();
+        gpu.destroy();
+      },
+    };
+  },
+});
+
+function layerWeights(gpu: Gpu, layer: Layer, name: string, dtype: DType): ConvWeights {
+  const upload = (data: Float32Array<ArrayBuffer>): GPUBuffer => {
+    const bytes = toDType(data, dtype);
+    const buffer = gpu.device.createBuffer({ size: bytes.byteLength, usage: 0x88 }); // STORAGE | COPY_DST
+    gpu.device.queue.writeBuffer(buffer, 0, bytes);
+    return buffer;
+  };
+  const { shape, data } = layer.weights.get(`${name}.weight`)!;
+  const [cOut, cIn, size = 1] = shape as [number, number?, number?];
+  return {
+    weight: upload(cIn ? packMatrix(data, cOut, cIn, size) : padBlocks(data, 1, cOut)),
+    bias: upload(padBlocks(layer.weights.get(`${name}.bias`)!.data, 1, cOut)),
+    cIn: cIn ?? cOut,
+    cOut,
+    size,
+  };
+}

@@ -1,0 +1,107 @@
+/** What the update x_t -> x_{t-1} costs by itself, for every sampler and edit, beside a whole step. */
+
+import { openGpu, type Gpu } from '../../src/gpu/device.ts';
+import { Tape } from '../../src/gpu/tape.ts';
+import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
+import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
+import { packStep } from '../../src/sampler.ts';
+import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
+import { normalTable } from '../../src/scheduler/normal_table.ts';
+import { slotsOf } from '../../src/scheduler/step.ts';
+import type { Shape, Tensor } from '../../src/tensor.ts';
+import type { Outcome, Place } from './job.ts';
+import { openNetwork, type Network } from './networks.ts';
+
+export interface Cost {
+  readonly sampler: string;
+  readonly slots: number;
+  readonly msPerStep: number;
+  readonly share: number;
+}
+
+async function measure(
+  gpu: Gpu,
+  { config, schedule }: Network,
+  batch: number,
+  stepMs: number,
+  say: (line: string) => void,
+): Promise<Cost[]> {
+  const shape = [batch, config.inChannels, ...config.sampleSize!] as Shape;
+  const costs: Cost[] = [];
+  for (const [name, scheduler, measured, masked] of [
+    ...SCHEDULERS.map((s) => [s, s, false, false] as const),
+    ['ddim, rescaled and thresholded', 'ddim', true, false] as const,
+    ['ddpm, inpainting', 'ddpm', false, true] as const,
+  ]) {
+    const steps = makeSteps(schedule, { scheduler, steps: 20 });
+    const slots = slotsOf(steps);
+    const buffers: GPUBuffer[] = [];
+    const make = (bytes: number, usage: number): GPUBuffer => {
+      const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: usage | 0x08 });
+      buffers.push(buffer);
+      return buffer;
+    };
+    const tape = new Tape();
+    const tensor = (label: string, n = 1): Tensor =>
+      tape.pinned(label, [n * shape[0], shape[1], shape[2], shape[3]], 'f32');
+    const source = { seeds: make(shape[0] * 8, 0x80), normalTable: make(normalTable.byteLength, 0x80) };
+    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
+    const uniforms = make(UPDATE_STEP_BYTES, 0x40);
+    const x = tensor('x');
+    const bindings = {
+      x,
+      x0Hat: tensor('x0Hat'),
+      output: tensor('output', measured ? 2 : 1),
+      step: uniforms,
+    };
+    const history = slots ? tensor('history', slots) : null;
+    update(tape, 'update', { ...bindings, fault: make(16, 0x80), z: source, history }, measured);
+    const numbers = make(REPAINT_BYTES, 0x40);
+    if (masked)
+      repaint(tape, 'repaint', { x, known: tensor('known'), mask: tensor('mask'), numbers, source });
+    const recording = await tape.build(gpu, name);
+    const packed = packStep(steps[10]!, 2, measured ? 0.7 : 0);
+    if (measured) new Float32Array(packed, 28, 1)[0] = 0.995;
+    gpu.device.queue.writeBuffer(uniforms, 0, packed);
+    const run = async (times: number): Promise<number> => {
+      const since = performance.now();
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (let i = 0; i < times; i++) recording.replay(pass);
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      await gpu.settled();
+      return (performance.now() - since) / times;
+    };
+    await run(10);
+    const times: number[] = [];
+    for (let i = 0; i < 7; i++) times.push(await run(200));
+    const msPerStep = times.sort((a, b) => a - b)[3]!;
+    costs.push({ sampler: name, slots, msPerStep, share: msPerStep / stepMs });
+    const [ms, share] = [msPerStep.toFixed(3).padStart(9), `${(100 * costs.at(-1)!.share).toFixed(2)} %`];
+    say(`${name.padEnd(32)} ${String(slots).padStart(5)} ${ms} ${share.padStart(12)}`);
+    recording.destroy();
+    buffers.forEach((buffer) => buffer.destroy());
+  }
+  return costs;
+}
+
+/** For every batch of `outcomes`, which are those of one network. */
+export async function updates(
+  place: Place,
+  outcomes: readonly Outcome[],
+  say: (line: string) => void,
+): Promise<Record<string, Cost[]>> {
+  const all: Record<string, Cost[]> = {};
+  for (const { name, batch, timings } of outcomes) {
+    const whole = timings.find((t) => t.engine === 'ours');
+    const network = await openNetwork(name, place.open);
+    if (!whole || !network) continue;
+    const gpu = await openGpu(await place.gpu());
+    say(`the update alone, ${name}, batch ${batch}`);
+    say(`${'sampler'.padEnd(32)} slots   ms/step share of step`);
+    all[`${name} ${batch}`] = await measure(gpu, network, batch, whole.ms, say);
+    gpu.destroy();
+  }
+  return all;
+}
