@@ -4,16 +4,14 @@ import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { Tape, type Recording } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
-import { noise, type NoiseSource } from './ops/noise.ts';
-import { pack, unpack } from './ops/pack.ts';
-import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
-import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
+import { checkMemory, planMemory, smallestRun } from './memory.ts';
+import { pack } from './ops/pack.ts';
+import { bufferSize, recordNetwork, recordStep, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 import { normalTable } from './scheduler/normal_table.ts';
 import type { DType, Shape, Tensor } from './tensor.ts';
 import { checkSize, parseUNetConfig, type UNetConfig } from './unet/config.ts';
 import { parameterCount } from './unet/parameters.ts';
-import { recordUNet } from './unet/unet.ts';
 import { UNetWeights } from './unet/weights.ts';
 import type { ModelFiles } from './weights/files.ts';
 import { loadFolder } from './weights/load.ts';
@@ -22,24 +20,11 @@ export interface LoadOptions {
   /** Storage of weights and activations; sums are in f32 always. f32 unless given. */
   readonly dtype?: DType;
   readonly signal?: AbortSignal;
+  /** Bytes of GPU memory that the model and its runs may take; unless given, what the machine is thought to have. */
+  readonly memory?: number;
 }
 
-/** What a recording of one step is made for; what is absent is off. */
-export interface StepShape {
-  readonly count: number;
-  readonly height: number;
-  readonly width: number;
-  /** The network sees every image with its class and without. */
-  readonly guided?: boolean;
-  /** The noise of the steps is given, not generated. */
-  readonly givenNoise?: boolean;
-  /** States that the sampler remembers, 0 to 6. */
-  readonly slots?: number;
-  /** Each image is measured before the update: for rescaled guidance and dynamic thresholding. */
-  readonly measured?: boolean;
-  /** Part of a picture is kept. */
-  readonly masked?: boolean;
-}
+export type { StepShape };
 
 /** A recorded step, and the buffers that steer it. */
 export interface StepPlan {
@@ -78,8 +63,6 @@ export interface StepPlan {
 }
 
 const STORAGE = 0x80;
-const UNIFORM = 0x40;
-const COPY_SRC = 0x04;
 const COPY_DST = 0x08;
 
 /** A model on a GPU: owns its weights and the plan of its last run. */
@@ -91,6 +74,7 @@ export class Model {
   /** Names of the classes; empty when the model has none. */
   readonly labels: readonly string[];
   readonly #weights: UNetWeights;
+  readonly #memory: number | undefined;
   #plan: StepPlan | null = null;
 
   private constructor(
@@ -100,6 +84,7 @@ export class Model {
     schedulerConfig: SchedulerConfig,
     labels: readonly string[],
     weights: UNetWeights,
+    memory: number | undefined,
   ) {
     this.gpu = gpu;
     this.label = label;
@@ -107,16 +92,19 @@ export class Model {
     this.schedulerConfig = schedulerConfig;
     this.labels = labels;
     this.#weights = weights;
+    this.#memory = memory;
   }
 
   /**
-   * Reads a folder in diffusers layout and brings its weights to the GPU.
-   * @throws file-not-found, download-failed, unsupported-model, bad-weights, out-of-memory, aborted, bad-option
+   * Reads a folder in diffusers layout and brings its weights to the GPU. Whether they fit is known from the config,
+   * before they are read.
+   * @throws file-not-found, download-failed, integrity-failed, unsupported-model, limits-too-small, bad-weights,
+   *   out-of-memory, aborted, bad-option
    */
   static async load(
     gpu: Gpu,
     files: ModelFiles,
-    { dtype = 'f32', signal }: LoadOptions = {},
+    { dtype = 'f32', signal, memory }: LoadOptions = {},
   ): Promise<Model> {
     if (dtype !== 'f32' && dtype !== 'f16')
       throw new DiffusionError('bad-option', `There is no dtype ${String(dtype)}.`, 'Choose f32 or f16.');
@@ -129,8 +117,10 @@ export class Model {
     const folder = await loadFolder(files, signal);
     const config = parseUNetConfig(folder.unetConfig, `config.json of ${files.label}`);
     const scheduler = parseSchedulerConfig(folder.schedulerConfig, `scheduler_config.json of ${files.label}`);
-    const weights = await UNetWeights.upload(gpu, config, folder.tensors, dtype, files.label);
-    return new Model(gpu, files.label, config, scheduler, folder.labels, weights);
+    checkMemory(gpu, planMemory(config, smallestRun(config), dtype), files.label, memory);
+    const tensors = await folder.readTensors();
+    const weights = await UNetWeights.upload(gpu, config, tensors, dtype, files.label, signal);
+    return new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory);
   }
 
   get parameters(): number {
@@ -191,7 +181,12 @@ export class Model {
       labelTensor && config.classEmbedType === 'identity'
         ? pack(tape, 'class_vectors', labelTensor, { dtype: this.dtype })
         : labelTensor;
-    const out = this.#network(tape, x, t, vectors ?? labelBuffer, 1);
+    const out = recordNetwork(tape, config, this.#weights, {
+      x,
+      timestep: t,
+      labels: vectors ?? labelBuffer,
+      passes: 1,
+    });
     const recording = await tape.build(gpu, 'eps');
     try {
       gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
@@ -238,57 +233,23 @@ export class Model {
   }
 
   async #makePlan(shape: StepShape): Promise<StepPlan> {
-    const { gpu, config } = this;
-    const { count: n, height, width, guided, givenNoise, slots = 0, measured, masked } = shape;
-    if (config.outChannels !== config.inChannels && !this.learnsVariance)
-      throw new DiffusionError(
-        'unsupported-model',
-        `${this.label} gives ${config.outChannels} channels for ${config.inChannels}.`,
-        'Use a model with as many channels out as in, or twice as many (a learned variance).',
-      );
-    if (config.classEmbedType !== null)
-      throw new DiffusionError(
-        'unsupported-model',
-        `${this.label} takes labels that are not classes (class_embed_type ${config.classEmbedType}).`,
-        'Run the network alone, or sample with a model that has num_class_embeds, or no classes.',
-      );
-    checkSize(config, height, width, this.label);
-    const passes = guided ? 2 : 1;
-    const state: Shape = [n, config.inChannels, height, width];
-    const tape = new Tape();
-    const x = tape.pinned('x', state, 'f32');
-    const x0Hat = tape.pinned('x0Hat', state, 'f32');
-    const timestep = tape.pinned('timestep', [passes * n, 1, 1, 1], 'f32');
-    const z = givenNoise ? tape.pinned('z', state, 'f32') : null;
-    const history = slots > 0 ? tape.pinned('history', [slots * n, state[1], height, width], 'f32') : null;
+    const { gpu, config, label } = this;
+    const planned = planMemory(config, shape, this.dtype);
+    checkMemory(
+      gpu,
+      planned,
+      `${shape.count} x ${shape.height} x ${shape.width} with ${label}`,
+      this.#memory,
+    );
     const buffers: GPUBuffer[] = [];
-    const make = (label: string, bytes: number, usage: number): GPUBuffer => {
-      const buffer = this.#buffer(label, bytes, usage);
+    const make = (name: string, bytes: number, usage: number): GPUBuffer => {
+      const buffer = this.#buffer(name, bytes, usage);
       buffers.push(buffer);
       return buffer;
     };
-    const labels = config.numClassEmbeds === null ? null : make('labels', passes * n * 4, STORAGE | COPY_DST);
-    const source: NoiseSource = {
-      seeds: make('seeds', n * 8, STORAGE | COPY_DST),
-      normalTable: make('normalTable', normalTable.byteLength, STORAGE | COPY_DST),
-    };
-    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
-    const uniforms = make('step', UPDATE_STEP_BYTES, UNIFORM | COPY_DST);
-    const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
-
-    const output = this.#network(tape, x, timestep, labels, passes);
-    update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? source, history }, measured);
-    const painting = masked
-      ? {
-          known: tape.pinned('known', state, 'f32'),
-          mask: tape.pinned('mask', state, 'f32'),
-          numbers: make('repaint', REPAINT_BYTES, UNIFORM | COPY_DST),
-        }
-      : null;
-    if (painting) repaint(tape, 'repaint', { x, ...painting, source });
     const built: Recording[] = [];
-    const build = async (recorded: Tape, label: string): Promise<Recording> => {
-      const recording = await recorded.build(gpu, label);
+    const build = async (recorded: Tape, name: string): Promise<Recording> => {
+      const recording = await recorded.build(gpu, name);
       built.push(recording);
       return recording;
     };
@@ -296,59 +257,28 @@ export class Model {
       built.forEach((recording) => recording.destroy());
       buffers.forEach((buffer) => buffer.destroy());
     };
-    let step: Recording;
-    let start: Recording;
-    let jump: Recording | null = null;
     try {
-      step = await build(tape, this.label);
-      const first = new Tape();
-      noise(first, 'x_T', x, source, 1);
-      start = await build(first, 'x_T');
-      if (painting) {
-        const back = new Tape();
-        repaint(back, 'jump', { x, ...painting, source });
-        jump = await build(back, 'jump');
-      }
+      const recorded = recordStep(config, this.#weights, shape, make, label);
+      const { known, mask, repaintNumbers } = recorded;
+      gpu.device.queue.writeBuffer(recorded.normalTable, 0, normalTable);
+      const step = await build(recorded.step, label);
+      const start = await build(recorded.start, 'x_T');
+      const jump = recorded.jump && (await build(recorded.jump, 'jump'));
+      return {
+        ...recorded,
+        shape,
+        step,
+        start,
+        repaint: jump && { jump, known: known!, mask: mask!, numbers: repaintNumbers! },
+        flops: recorded.step.flops,
+        bytes: planned.working,
+        busy: true,
+        destroy,
+      };
     } catch (error) {
       destroy();
       throw error;
     }
-    return {
-      shape,
-      step,
-      start,
-      x,
-      x0Hat,
-      history,
-      timestep,
-      labels,
-      seeds: source.seeds,
-      uniforms,
-      fault,
-      z,
-      repaint: painting && { ...painting, jump: jump! },
-      flops: tape.flops,
-      bytes: step.bytes + buffers.reduce((sum, b) => sum + b.size, 0),
-      busy: true,
-      destroy,
-    };
-  }
-
-  /** Planar sample -> planar raw output, with the images repeated `passes` times. */
-  #network(
-    tape: Tape,
-    x: Tensor,
-    timestep: Tensor,
-    labels: GPUBuffer | Tensor | null,
-    passes: number,
-  ): Tensor {
-    const { config } = this;
-    const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
-    const sample = pack(tape, 'sample', x, { dtype: this.dtype, repeat: passes, ...centred });
-    const out = recordUNet(tape, config, this.#weights, { sample, timestep, labels });
-    // diffusers: what Fourier features tell of the noise level, the output is divided by (Song et al. 2021b, appendix C.1).
-    const divisor = config.timeEmbeddingType === 'fourier' ? timestep : null;
-    return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'), divisor);
   }
 
   #checkLabels(labels: readonly number[] | null, n: number): readonly number[] | null {
@@ -391,6 +321,6 @@ export class Model {
   }
 
   #buffer(label: string, bytes: number, usage: number): GPUBuffer {
-    return this.gpu.device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage });
+    return this.gpu.device.createBuffer({ label, size: bufferSize(bytes), usage });
   }
 }

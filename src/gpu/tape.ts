@@ -89,6 +89,22 @@ export class Tape {
     return this.dispatches.reduce((sum, d) => sum + (d.flops ?? 0), 0);
   }
 
+  /**
+   * What `build` will allocate, and the largest piece of memory that a dispatch binds, in bytes. No GPU call.
+   * @param owned storages that have their memory from another tape; those of this one are added
+   */
+  memory(owned = new Set<Storage>()): { bytes: number; largestBinding: number } {
+    let bytes = Math.max(this.dispatches.length, 1) * SLOT;
+    for (const slot of plan(this.dispatches, owned)) {
+      bytes += slot.bytes;
+      slot.tensors.forEach((storage) => owned.add(storage));
+    }
+    const sizes = this.dispatches.flatMap((d) =>
+      d.bindings.map((b) => (!b ? 0 : 'storage' in b ? b.storage.bytes : b.size)),
+    );
+    return { bytes, largestBinding: sizes.reduce((a, b) => Math.max(a, b), 0) };
+  }
+
   /** @throws limits-too-small when a tensor is larger than one binding may be; out-of-memory; gpu-error */
   async build(gpu: Gpu, label: string): Promise<Recording> {
     const { device } = gpu;
@@ -232,11 +248,11 @@ interface Slot {
  * before the other's first; best fit by size, growing the largest free slot when none is big enough.
  * (A slot is a buffer of its own: WebGPU tracks read and write use by whole buffer.)
  */
-function plan(dispatches: readonly Dispatch[]): Slot[] {
+function plan(dispatches: readonly Dispatch[], owned?: ReadonlySet<Storage>): Slot[] {
   const life = new Map<Storage, { first: number; last: number }>();
   dispatches.forEach(({ bindings }, i) => {
     for (const b of bindings)
-      if (b && 'storage' in b && !b.storage.buffer) {
+      if (b && 'storage' in b && !b.storage.buffer && !owned?.has(b.storage)) {
         const seen = life.get(b.storage);
         if (seen) seen.last = i;
         else life.set(b.storage, { first: i, last: i });

@@ -8,9 +8,10 @@ export interface ModelFolder {
   readonly unetConfig: unknown;
   /** null when the folder has none: class defaults apply. */
   readonly schedulerConfig: unknown;
-  readonly tensors: Map<string, WeightTensor>;
   /** Names of the classes, from labels.json; empty when there is none. */
   readonly labels: readonly string[];
+  /** The weights, which are large: to be read when it is known that there is room for them. */
+  readTensors(): Promise<Map<string, WeightTensor>>;
 }
 
 const WEIGHTS = 'diffusion_pytorch_model';
@@ -65,23 +66,22 @@ export async function loadFolder(files: ModelFiles, signal?: AbortSignal): Promi
       `labels.json of ${files.label} is not a list of names.`,
       'Write it as ["first", "second", ...], or remove it.',
     );
-  throwIfAborted(signal);
-  for (const name of [`${unet}${WEIGHTS}.safetensors`, `${unet}${WEIGHTS}.fp16.safetensors`]) {
-    const bytes = await files.read(name, signal);
-    if (bytes) return folder(readSafetensors(bytes, name));
-    const index = await json(`${name}.index.json`);
-    if (index !== undefined) return folder(await readShards(files, unet, index, `${name}.index.json`, signal));
-  }
-  throw missing(`${unet}${WEIGHTS}.safetensors`);
-
-  function folder(tensors: Map<string, WeightTensor>): ModelFolder {
-    return {
-      unetConfig,
-      schedulerConfig: schedulerConfig ?? null,
-      tensors: renameOldAttention(tensors),
-      labels: (labels ?? []) as string[],
-    };
-  }
+  return {
+    unetConfig,
+    schedulerConfig: schedulerConfig ?? null,
+    labels: (labels ?? []) as string[],
+    async readTensors() {
+      throwIfAborted(signal);
+      for (const name of [`${unet}${WEIGHTS}.safetensors`, `${unet}${WEIGHTS}.fp16.safetensors`]) {
+        const bytes = await files.read(name, signal);
+        if (bytes) return renameOldAttention(readSafetensors(bytes, name));
+        const index = await json(`${name}.index.json`);
+        if (index !== undefined)
+          return renameOldAttention(await readShards(files, unet, index, `${name}.index.json`, signal));
+      }
+      throw missing(`${unet}${WEIGHTS}.safetensors`);
+    },
+  };
 }
 
 /** Weights in several files: `weight_map` of the index says which tensor is in which. */

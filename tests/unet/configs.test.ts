@@ -8,11 +8,10 @@ import { makeSteps } from '../../src/scheduler/index.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
-import { expectedParameters } from '../../src/unet/parameters.ts';
-import type { ModelFiles } from '../../src/weights/files.ts';
-import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+import { readSafetensors, toFloat32 } from '../../src/weights/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
+import { fill, randomModel } from '../helpers/random_model.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
 const gpu = useGpu();
@@ -20,34 +19,11 @@ const fixture = (name: string) => readFileSync(new URL(`../fixtures/${name}`, im
 const CONFIGS = JSON.parse(fixture('configs.json').toString()) as Record<string, unknown>[];
 const EPS = readSafetensors(fixture('configs.safetensors'), 'configs');
 
-/** The weights that the fixture's maker had: tensor k, by name, from seed 1000 + k. */
-function fill(name: string, shape: readonly number[], k: number): Float32Array<ArrayBuffer> {
-  const count = (s: readonly number[]) => s.reduce((a, b) => a * b, 1);
-  const z = normals(1000 + k, 0, 0, count(shape));
-  if (name === 'time_proj.weight' && shape.length === 1) return z.map((v) => 0.5 * v);
-  if (shape.length === 1) return z.map((v) => (name.endsWith('weight') ? 1 + 0.2 * v : 0.1 * v));
-  if (name === 'class_embedding.weight' || name === 'time_proj.weight') return z;
-  return z.map((v) => v / Math.sqrt(count(shape.slice(1))));
-}
-
 /** `fill`, but for what the lecture's network does not have: biases of its convolutions, an embedding of no class. */
 function lecture(name: string, shape: readonly number[], k: number): Float32Array<ArrayBuffer> {
   const data = fill(name, shape, k);
   if (/\.conv[12]\.bias$/.test(name)) return data.fill(0);
   return name === 'class_embedding.weight' ? data.fill(0, (shape[0]! - 1) * shape[1]!) : data;
-}
-
-function files(config: object, make = fill): ModelFiles {
-  const parameters = expectedParameters(parseUNetConfig(config, 'fixture'));
-  const tensors = [...parameters.keys()].sort().map((name, k) => {
-    const shape = parameters.get(name)!;
-    return { name, shape, data: make(name, shape, k) };
-  });
-  const all: Record<string, Uint8Array> = {
-    'config.json': new TextEncoder().encode(JSON.stringify(config)),
-    'diffusion_pytorch_model.safetensors': writeSafetensors(tensors),
-  };
-  return { label: 'fixture', read: (path) => Promise.resolve(all[path] ?? null) };
 }
 
 function labelsOf({ config }: Model): number[] | Float32Array<ArrayBuffer> | null {
@@ -59,7 +35,7 @@ function labelsOf({ config }: Model): number[] | Float32Array<ArrayBuffer> | nul
 describe.each(DTYPES)('in %s', (dtype) => {
   it.each(CONFIGS.map((config, i) => [i, JSON.stringify(config), config] as const))('%i: %s', async (i, _, config) => {
     needs(gpu(), dtype);
-    const model = await Model.load(gpu(), files(config), { dtype });
+    const model = await Model.load(gpu(), randomModel(config), { dtype });
     const side = config['sample_size'] as number;
     const shape: Shape = [3, config['in_channels'] as number, side, side];
     const sample = normals(1, 0, 0, shape.reduce((a, b) => a * b, 1)); // prettier-ignore
@@ -78,7 +54,7 @@ describe("OpenAI's networks, converted (weights/convert/openai.py, tests/fixture
 
   it.each(runs.flatMap((run, i) => DTYPES.map((dtype) => [run.name, dtype, i, run.config] as const)))('%s, %s', async (_, dtype, i, config) => {
     needs(gpu(), dtype);
-    const model = await Model.load(gpu(), files(config), { dtype });
+    const model = await Model.load(gpu(), randomModel(config), { dtype });
     expect(model.config.nullClass).toBe(null); // all of its classes are real
     const side = config['sample_size'] as number;
     const sample = normals(1, 0, 0, 9 * side * side);
@@ -106,7 +82,7 @@ describe("the lecture's networks, converted (weights/convert/lecture.py, tests/f
 
   it.each([0, 1].flatMap((i) => DTYPES.map((dtype) => [['plain', 'conditional'][i], dtype, i] as const)))('%s, %s', async (_, dtype, i) => {
     needs(gpu(), dtype);
-    const model = await Model.load(gpu(), files(configs[i]!, lecture), { dtype });
+    const model = await Model.load(gpu(), randomModel(configs[i]!, lecture), { dtype });
     const sample = normals(1, 0, 0, 3 * 3 * 16 * 16);
     const labels = i === 0 ? null : [3, model.config.nullClass!, 2]; // the second image without a class
     const result = await model.predict({ shape: [3, 3, 16, 16], sample, timestep: Float32Array.of(1, 250, 999), labels });

@@ -24,7 +24,7 @@ function folder(change: (files: Record<string, Uint8Array>, map: Record<string, 
 }
 
 it('three files hold what one held', async () => {
-  const { tensors } = await loadFolder(folder());
+  const tensors = await (await loadFolder(folder())).readTensors();
   expect([...tensors.keys()].sort()).toEqual([...whole.keys()].sort());
   for (const [name, tensor] of tensors) expect(toFloat32(tensor)).toEqual(toFloat32(whole.get(name)!));
 });
@@ -42,6 +42,7 @@ describe('an index that does not fit', () => {
     ['a pickle', (_, map) => (map['conv_in.weight'] = 'diffusion_pytorch_model.bin'), /no file name/],
     ['a number', (_, map) => (map['conv_in.weight'] = 7), /no file name/],
   ] as [string, (files: Record<string, Uint8Array>, map: Record<string, unknown>) => void, RegExp][])('%s', async (_, change, message) => {
-    await expect(loadFolder(folder(change))).rejects.toMatchObject({ code: 'bad-weights', what: expect.stringMatching(message) as string });
+    const opened = await loadFolder(folder(change));
+    await expect(opened.readTensors()).rejects.toMatchObject({ code: 'bad-weights', what: expect.stringMatching(message) as string });
   });
 }); // prettier-ignore

@@ -1,0 +1,158 @@
+/**
+ * One step of a run as tapes: the network and the update, and the buffers that steer them.
+ *
+ * Nothing here calls the GPU. `Model` builds what is recorded; `planMemory` counts what building would allocate.
+ */
+
+import { DiffusionError } from './errors.ts';
+import { Tape } from './gpu/tape.ts';
+import { noise, type NoiseSource } from './ops/noise.ts';
+import { pack, unpack } from './ops/pack.ts';
+import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
+import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
+import { normalTable } from './scheduler/normal_table.ts';
+import type { Shape, Storage, Tensor } from './tensor.ts';
+import { checkSize, type UNetConfig } from './unet/config.ts';
+import { recordUNet } from './unet/unet.ts';
+import type { UNetWeights } from './unet/weights.ts';
+
+/** What a recording of one step is made for; what is absent is off. */
+export interface StepShape {
+  readonly count: number;
+  readonly height: number;
+  readonly width: number;
+  /** The network sees every image with its class and without. */
+  readonly guided?: boolean;
+  /** The noise of the steps is given, not generated. */
+  readonly givenNoise?: boolean;
+  /** States that the sampler remembers, 0 to 6. */
+  readonly slots?: number;
+  /** Each image is measured before the update: for rescaled guidance and dynamic thresholding. */
+  readonly measured?: boolean;
+  /** Part of a picture is kept. */
+  readonly masked?: boolean;
+}
+
+/** Makes a buffer of at least so many bytes. */
+export type MakeBuffer = (label: string, bytes: number, usage: number) => GPUBuffer;
+
+/** A multiple of what every binding takes. */
+export const bufferSize = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+
+export interface RecordedStep {
+  /** x_t -> x_{t-1}: network and update. */
+  readonly step: Tape;
+  /** Fills `x` with x_T. */
+  readonly start: Tape;
+  /** Noises the whole state (RePaint); null unless masked. */
+  readonly jump: Tape | null;
+  readonly x: Tensor;
+  readonly x0Hat: Tensor;
+  /** What the sampler remembers, planar (slots * count, C, H, W); null without slots. */
+  readonly history: Tensor | null;
+  readonly timestep: Tensor;
+  readonly z: Tensor | null;
+  readonly known: Tensor | null;
+  readonly mask: Tensor | null;
+  readonly labels: GPUBuffer | null;
+  readonly seeds: GPUBuffer;
+  readonly normalTable: GPUBuffer;
+  readonly uniforms: GPUBuffer;
+  readonly fault: GPUBuffer;
+  readonly repaintNumbers: GPUBuffer | null;
+}
+
+const UNIFORM = 0x40;
+const STORAGE = 0x80;
+const COPY_SRC = 0x04;
+const COPY_DST = 0x08;
+
+/** Whether the network can be sampled from; if not, it can still be run alone. */
+export const canSample = ({ classEmbedType, inChannels, outChannels }: UNetConfig): boolean =>
+  classEmbedType === null && (outChannels === inChannels || outChannels === 2 * inChannels);
+
+/** @throws unsupported-model, when a run of this shape is none for this network */
+export function recordStep(
+  config: UNetConfig,
+  weights: UNetWeights,
+  shape: StepShape,
+  make: MakeBuffer,
+  source: string,
+): RecordedStep {
+  const { count: n, height, width, guided, givenNoise, slots = 0, measured, masked } = shape;
+  if (config.outChannels !== config.inChannels && config.outChannels !== 2 * config.inChannels)
+    throw new DiffusionError(
+      'unsupported-model',
+      `${source} gives ${config.outChannels} channels for ${config.inChannels}.`,
+      'Use a model with as many channels out as in, or twice as many (a learned variance).',
+    );
+  if (config.classEmbedType !== null)
+    throw new DiffusionError(
+      'unsupported-model',
+      `${source} takes labels that are not classes (class_embed_type ${config.classEmbedType}).`,
+      'Run the network alone, or sample with a model that has num_class_embeds, or no classes.',
+    );
+  checkSize(config, height, width, source);
+  const passes = guided ? 2 : 1;
+  const state: Shape = [n, config.inChannels, height, width];
+  const tape = new Tape();
+  const x = tape.pinned('x', state, 'f32');
+  const x0Hat = tape.pinned('x0Hat', state, 'f32');
+  const timestep = tape.pinned('timestep', [passes * n, 1, 1, 1], 'f32');
+  const z = givenNoise ? tape.pinned('z', state, 'f32') : null;
+  const history = slots > 0 ? tape.pinned('history', [slots * n, state[1], height, width], 'f32') : null;
+  const labels = config.numClassEmbeds === null ? null : make('labels', passes * n * 4, STORAGE | COPY_DST);
+  const from: NoiseSource = {
+    seeds: make('seeds', n * 8, STORAGE | COPY_DST),
+    normalTable: make('normalTable', normalTable.byteLength, STORAGE | COPY_DST),
+  };
+  const uniforms = make('step', UPDATE_STEP_BYTES, UNIFORM | COPY_DST);
+  const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
+
+  const output = recordNetwork(tape, config, weights, { x, timestep, labels, passes });
+  update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? from, history }, measured);
+  const painting = masked
+    ? {
+        known: tape.pinned('known', state, 'f32'),
+        mask: tape.pinned('mask', state, 'f32'),
+        numbers: make('repaint', REPAINT_BYTES, UNIFORM | COPY_DST),
+      }
+    : null;
+  if (painting) repaint(tape, 'repaint', { x, ...painting, source: from });
+  const start = new Tape();
+  noise(start, 'x_T', x, from, 1);
+  const jump = painting && new Tape();
+  if (jump) repaint(jump, 'jump', { x, ...painting, source: from });
+  const { known = null, mask = null, numbers = null } = painting ?? {};
+  return { step: tape, start, jump, x, x0Hat, history, timestep, z, known, mask, labels, ...from, uniforms, fault, repaintNumbers: numbers }; // prettier-ignore
+}
+
+/** Planar sample -> planar raw output, with the images repeated `passes` times. */
+export function recordNetwork(
+  tape: Tape,
+  config: UNetConfig,
+  weights: UNetWeights,
+  {
+    x,
+    timestep,
+    labels,
+    passes,
+  }: { x: Tensor; timestep: Tensor; labels: GPUBuffer | Tensor | null; passes: number },
+): Tensor {
+  const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
+  const sample = pack(tape, 'sample', x, { dtype: weights.dtype, repeat: passes, ...centred });
+  const out = recordUNet(tape, config, weights, { sample, timestep, labels });
+  // diffusers: what Fourier features tell of the noise level, the output is divided by (Song et al. 2021b, appendix C.1).
+  const divisor = config.timeEmbeddingType === 'fourier' ? timestep : null;
+  return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'), divisor);
+}
+
+/** Bytes that the tapes of a step allocate besides what `make` made, and the largest piece that a dispatch binds. */
+export function tapesMemory({ step, start, jump }: RecordedStep): { bytes: number; largestBinding: number } {
+  const owned = new Set<Storage>();
+  const all = [step, start, ...(jump ? [jump] : [])].map((tape) => tape.memory(owned));
+  return {
+    bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
+    largestBinding: Math.max(...all.map(({ largestBinding }) => largestBinding)),
+  };
+}

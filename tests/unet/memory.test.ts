@@ -1,0 +1,122 @@
+/** Bytes known in advance are the bytes allocated, to the byte. */
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Gpu } from '../../src/gpu/device.ts';
+import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
+import { Model } from '../../src/model.ts';
+import { canSample, type StepShape } from '../../src/record.ts';
+import { sample } from '../../src/sampler.ts';
+import { parseUNetConfig } from '../../src/unet/config.ts';
+import { randomModel } from '../helpers/random_model.ts';
+import { DTYPES, useGpu } from '../helpers/gpu.ts';
+
+const gpu = useGpu();
+const json = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url)).toString()) as never;
+const DIGITS = json('../../weights/digits/unet/config.json') as Record<string, unknown>;
+const CONFIGS = json('../fixtures/configs.json') as Record<string, unknown>[];
+const LECTURE = (json('../fixtures/lecture.json') as { configs: Record<string, unknown>[] }).configs[1]!;
+const OPENAI = (json('../fixtures/openai.json') as { config: Record<string, unknown> }[])[0]!.config;
+
+/** The same device, counting the bytes of buffers alive. */
+function counted(real: Gpu): { gpu: Gpu; alive: () => number; peak: () => number } {
+  let [alive, peak] = [0, 0];
+  const device = new Proxy(real.device, {
+    get(target, key) {
+      if (key === 'createBuffer')
+        return (descriptor: GPUBufferDescriptor) => {
+          const buffer = target.createBuffer(descriptor);
+          alive += descriptor.size;
+          peak = Math.max(peak, alive);
+          const destroy = buffer.destroy.bind(buffer);
+          let gone = false;
+          buffer.destroy = () => {
+            if (!gone) alive -= descriptor.size;
+            gone = true;
+            return destroy();
+          };
+          return buffer;
+        };
+      const value = Reflect.get(target, key) as unknown;
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  return { gpu: { ...real, device }, alive: () => alive, peak: () => peak };
+}
+
+describe('planned bytes are the peak of the buffers made', () => {
+  const cases: [string, Record<string, unknown>, Partial<StepShape>][] = [
+    ['digits, one picture', DIGITS, {}],
+    ['digits, guided, four pictures, a solver with memory', DIGITS, { count: 4, guided: true, slots: 2 }],
+    ['digits, painted, with given noise and thresholds', DIGITS, { count: 2, masked: true, givenNoise: true, measured: true }],
+    ['OpenAI', OPENAI, { count: 3 }],
+    ['the lecture', LECTURE, { count: 2, guided: true }],
+    ...CONFIGS.filter((c) => canSample(parseUNetConfig(c, 'x'))).slice(0, 6).map((c, i): [string, Record<string, unknown>, Partial<StepShape>] => [`config ${i}`, c, { count: 1 + (i % 3) }]),
+  ]; // prettier-ignore
+
+  it.each(
+    cases.flatMap(([name, config, shape]) => DTYPES.map((dtype) => [name, dtype, config, shape] as const)),
+  )('%s, %s', async (_, dtype, json, change) => {
+    const config = parseUNetConfig(json, 'x');
+    const shape = { ...smallestRun(config)!, ...change };
+    const planned = planMemory(config, shape, dtype);
+    const count = counted(gpu());
+    const model = await Model.load(count.gpu, randomModel(json), { dtype });
+    expect(count.alive()).toBe(planned.weights);
+    expect(model.weightBytes).toBe(planned.weights);
+    const plan = await model.takePlan(shape);
+    expect(count.peak() + READ_BACK).toBe(planned.total);
+    expect(plan.bytes).toBe(planned.working);
+    model.givePlanBack(plan);
+    model.destroy();
+    expect(count.alive()).toBe(0);
+  });
+
+  it('in a whole run', async () => {
+    const config = parseUNetConfig(DIGITS, 'x');
+    const count = counted(gpu());
+    const model = await Model.load(count.gpu, randomModel(DIGITS));
+    for await (const { index } of sample(model, { labels: [3, 7], steps: 2, guidance: 2 })) void index;
+    const shape = { ...smallestRun(config)!, count: 2, guided: true };
+    expect(count.peak()).toBe(planMemory(config, shape, 'f32').total);
+    model.destroy();
+  });
+});
+
+describe('what does not fit is refused before its weights are read', () => {
+  const load = async (limits: Partial<GPUSupportedLimits>, memory?: number) => {
+    const device = new Proxy(gpu().device, {
+      get: (target, key) => (key === 'limits' ? { ...limitsOf(target), ...limits } : (Reflect.get(target, key) as unknown)),
+    });
+    const asked: string[] = [];
+    const files = randomModel(DIGITS);
+    const watched = { label: files.label, read: (path: string) => (asked.push(path), files.read(path)) };
+    const error = await Model.load({ ...gpu(), device }, watched, memory === undefined ? {} : { memory }).then(
+      () => null,
+      (e: unknown) => e,
+    );
+    expect(asked.filter((path) => path.endsWith('.safetensors'))).toEqual([]);
+    return error;
+  }; // prettier-ignore
+  const limitsOf = ({ limits }: GPUDevice) => {
+    const { maxBufferSize, maxStorageBufferBindingSize } = limits;
+    return { maxBufferSize, maxStorageBufferBindingSize };
+  };
+
+  it.each(['maxBufferSize', 'maxStorageBufferBindingSize'])('%s', async (limit) => {
+    const need = planMemory(parseUNetConfig(DIGITS, 'x'), smallestRun(parseUNetConfig(DIGITS, 'x')), 'f32');
+    expect(await load({ [limit]: 2 ** 16 })).toMatchObject({
+      code: 'limits-too-small',
+      what: expect.stringContaining(
+        `${(need.largestBinding / 2 ** 20).toFixed(1)} MiB in one piece`,
+      ) as string,
+    });
+  });
+
+  it('the memory in all', async () => {
+    expect(await load({}, 2 ** 20)).toMatchObject({
+      code: 'limits-too-small',
+      what: expect.stringMatching(/of GPU memory .* about 1\.0 MiB are there/) as string,
+    });
+  });
+});
