@@ -119,7 +119,7 @@ export async function openNetwork(name: string, open: OpenFolder): Promise<Netwo
     const folder = await loadFolder(files);
     const config = parseUNetConfig(folder.unetConfig, name);
     const weights = new Map(
-      [...folder.tensors].map(([key, t]) => [key, { shape: t.shape, data: toFloat32(t) }]),
+      [...(await folder.readTensors())].map(([key, t]) => [key, { shape: t.shape, data: toFloat32(t) }]),
     );
     const parameters = [...weights.values()].reduce((sum, w) => sum + w.data.length, 0);
     const schedule = parseSchedulerConfig(folder.schedulerConfig, name);
