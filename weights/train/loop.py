@@ -20,7 +20,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.T
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def add_options(ap: argparse.ArgumentParser, *, images: int, batch: int, out: Path) -> None:
+def add_options(ap: argparse.ArgumentParser, *, images: int, batch: int, out: Path | None) -> None:
     ap.add_argument("--images", type=int, default=images, help="images to see in all")
     ap.add_argument("--batch", type=int, default=batch)
     ap.add_argument("--part", type=int, help="images that a thread takes at once (default: the batch over the threads)")

@@ -9,16 +9,22 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # loop.py, losses.py, measure.py
+sys.path.insert(0, str(HERE.parent))  # loop.py, losses.py, judge.py, measure.py, layout.py
 ROOT = HERE.parents[2]
 RUN = ROOT / "weights" / "train" / "runs" / "avatars"  # ignored by git: pictures, checkpoints, logs
 MODEL = ROOT / "weights" / "avatars"  # what is bundled
+JUDGE = HERE / "judge.safetensors"
 
 STYLES = json.loads((HERE / "styles.json").read_text())
 LABELS = [style["label"] for style in STYLES]
 CLASSES = len(STYLES)
 NULL = CLASSES  # the label of "any": the last of num_class_embeds
 MIRROR = torch.tensor([style["mirror"] for style in STYLES])  # styles that look at the viewer
+
+
+def run_of(size: int) -> Path:
+    """Where checkpoints and logs of a network go."""
+    return RUN if size == 32 else RUN.with_name(f"avatars-{size}")
 
 
 class Pictures:
@@ -47,7 +53,7 @@ class Pictures:
 
 
 def make_unet(size: int = 32) -> UNet2DModel:
-    """32: 1.8 M parameters, 0.27 GFLOP an image and step. 64: see weights/README.md."""
+    """32: 1.8 M parameters, 0.27 GFLOP an image and step. 64: 11.1 M parameters, 11.9 GFLOP."""
     if size == 32:
         shape = dict(
             block_out_channels=(24, 32, 64, 96),
@@ -59,11 +65,11 @@ def make_unet(size: int = 32) -> UNet2DModel:
         )
     elif size == 64:
         shape = dict(
-            block_out_channels=(64, 128, 128, 192),
+            block_out_channels=(64, 128, 128, 160),
             down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
             layers_per_block=2,
-            attention_head_dim=64,
+            attention_head_dim=32,
             norm_num_groups=32,
         )
     else:

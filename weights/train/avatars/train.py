@@ -1,9 +1,9 @@
 """Trains `avatars`: a class-conditional diffusion model of DiceBear's styles, the label dropped 10 % of the time.
 
     python weights/train/avatars/train.py --images 1500000
-    python weights/train/avatars/train.py --size 64 --batch 256 --bf16 --compile --images 12000000 --out RUN64
+    python weights/train/avatars/train.py --size 64 --batch 256 --bf16 --compile --images 12000000   # on a GPU
 
-Resumes from the last checkpoint in weights/train/runs/avatars; without one, `--start weights/avatars` goes on from the
+Resumes from the last checkpoint in weights/train/runs/avatars (avatars-64); without one, `--start weights/avatars` goes on from the
 exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls linearly to zero
 over the last quarter of `--images`, so a finished run is continued by a larger number. data.mjs may still be drawing.
 """
@@ -11,16 +11,17 @@ over the last quarter of `--images`, so a finished run is continued by a larger 
 import argparse
 
 import torch
-from common import MIRROR, NULL, RUN, Pictures, make_schedule, make_unet
+from common import MIRROR, NULL, Pictures, make_schedule, make_unet, run_of
 from loop import DEVICE, add_options, train
 from losses import Hybrid
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__)
-    add_options(ap, images=1_500_000, batch=32, out=RUN)
+    add_options(ap, images=1_500_000, batch=32, out=None)
     ap.add_argument("--size", type=int, default=32, choices=[32, 64])
     args = ap.parse_args()
+    args.out = args.out or run_of(args.size)
     pictures = Pictures("train", args.size)
     schedule = make_schedule()
 

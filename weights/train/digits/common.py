@@ -1,6 +1,7 @@
 """What the scripts of `digits` share: the data, the network, the noise schedule, the folders."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "weights" / "train"))  # loop.py, losses.py, judge.py, measure.py, layout.py
 RUN = ROOT / "weights" / "train" / "runs" / "digits"  # ignored by git: checkpoints, logs
 MODEL = ROOT / "weights" / "digits"  # what is bundled
+JUDGE = ROOT / "tests" / "fixtures" / "digits" / "classifier.safetensors"
 MNIST = ROOT.parent / "shared" / "data" / "mnist"  # default place of the four IDX files
 
 T = 1000
