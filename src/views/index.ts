@@ -42,5 +42,6 @@ export interface View {
 export const views: Readonly<Record<string, () => Promise<View>>> = {
   'one-jump': async () => (await import('./one_jump.ts')).view,
   schedules: async () => (await import('./schedules.ts')).view,
+  noise: async () => (await import('./noise.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
 };

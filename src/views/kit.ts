@@ -1,7 +1,6 @@
 /** What all views are made of: the frame (question, words, formula, controls, stage, answer) and native controls. */
 
 import { DiffusionError } from '../errors.ts';
-import { sample, type Sample, type SampleOptions } from '../sampler.ts';
 import { showFormula, type Symbols } from './formula.ts';
 import type { View, ViewContext, ViewLease } from './index.ts';
 import css from './style.css?inline';
@@ -196,7 +195,7 @@ export function mountFrame(
           throw reason;
         },
       );
-      return lease.finally(() => frame.progress(null));
+      return lease.finally(() => frame.progress('Preparing …'));
     },
     changed() {
       if (changing) return;
@@ -546,22 +545,4 @@ export function soon(frame: Frame, on: () => void): () => void {
       if (!frame.signal.aborted) on();
     });
   };
-}
-
-/** The states of a run, each computed in a turn of its own, so that other views get theirs between. */
-export async function* states(
-  lease: ViewLease,
-  options: SampleOptions,
-  signal: AbortSignal,
-): AsyncGenerator<Sample, void, void> {
-  const run = sample(lease.model, { ...options, signal });
-  try {
-    for (;;) {
-      const next = await lease.turn(() => run.next());
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    await run.return();
-  }
 }

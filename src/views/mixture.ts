@@ -112,6 +112,7 @@ export function shares(parts: readonly Part[], x: Float64Array, a = 1, s = 0): n
 
 const REACH = 2.6;
 const SIDE = 440;
+const PATHS = 6;
 const SAMPLERS = {
   ddim: { text: 'ODE: DDIM', run: { scheduler: 'ddim' } },
   heun: { text: 'ODE: Heun', run: { scheduler: 'heun' } },
@@ -145,7 +146,7 @@ function build(frame: Frame): void {
       label: 'Evaluation',
       min: 0,
       max: 100,
-      value: 100,
+      value: 80,
       format: (k) => `${k} of ${at.input.max}, t = ${timeAt(k)}`,
     },
     () => redraw(),
@@ -179,14 +180,14 @@ function build(frame: Frame): void {
   const layers = {
     density: layer('density', 'Density p_t'),
     score: layer('score', 'Score field'),
-    paths: layer('sigma', 'Paths of twelve points'),
+    paths: layer('sigma', 'Paths of six points'),
     points: layer('x', 'Points'),
   };
   frame.stage.append(
     h(
       'figure',
       {},
-      h('figcaption', {}, 'The exact density at this noise level (shade), its score (arrows), 4,000 sampled points, twelve paths'), // prettier-ignore
+      h('figcaption', {}, 'The exact density at this noise level (shade), its score (arrows), 4,000 sampled points, six paths'), // prettier-ignore
       h('div', { class: 'dv-layers' }, ...Object.values(layers)),
     ),
   );
@@ -278,8 +279,8 @@ function build(frame: Frame): void {
     paths.clearRect(0, 0, SIDE, SIDE);
     paths.strokeStyle = css('--v-p');
     paths.fillStyle = css('--v-p');
-    paths.lineWidth = 1.6;
-    for (let p = 0; p < 24; p += 2) {
+    paths.lineWidth = 1.4;
+    for (let p = 0; p < 2 * PATHS; p += 2) {
       paths.beginPath();
       for (let j = 0; j <= k; j++) {
         const [px, py] = [pixel(track[j]![p]!), SIDE - pixel(track[j]![p + 1]!)];
@@ -359,7 +360,7 @@ function build(frame: Frame): void {
     play.textContent = k === 0 || k === track.length - 1 ? 'Play' : 'Play from the start';
     frame.say(
       `After ${k} of ${steps.length} evaluations (√ᾱ = ${show(a, 3)}) 4,000 points lie where the exact density is ${k === 0 ? 'still one round cloud' : a < 0.9 ? 'splitting into three hills' : 'three hills'}. ` +
-        `The twelve paths are ${steps.some((st) => st.sigma > 0) ? 'jagged: each step adds noise (an SDE)' : 'smooth: no noise is added (an ODE)'}. ` +
+        `The six paths are ${steps.some((st) => st.sigma > 0) ? 'jagged: each step adds noise (an SDE)' : 'smooth: no noise is added (an ODE)'}. ` +
         `At the end the hills hold ${found.map((f) => `${(f * 100).toFixed(1)} %`).join(', ')} of the points; 50, 30 and 20 % would be exact (worst ${(worst * 100).toFixed(1)} points off).`,
     );
   });
