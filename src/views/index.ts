@@ -44,4 +44,5 @@ export const views: Readonly<Record<string, () => Promise<View>>> = {
   schedules: async () => (await import('./schedules.ts')).view,
   noise: async () => (await import('./noise.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
+  guidance: async () => (await import('./guidance.ts')).view,
 };
