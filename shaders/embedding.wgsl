@@ -10,6 +10,7 @@ struct Layer {
   N: u32,
   C_BLOCKS: u32,
   ROWS: u32,
+  FIRST: u32, // of the labels or timesteps
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -34,10 +35,10 @@ fn main(
     return;
   }
 #if TIME
-  let row = min(u32(max(t[n], 0.0) + 0.5), layer.ROWS - 1u);
+  let row = min(u32(max(t[layer.FIRST + n], 0.0) + 0.5), layer.ROWS - 1u);
   output[id] = table[row * layer.C_BLOCKS + id % layer.C_BLOCKS];
 #else
-  let row = min(label[n], layer.ROWS - 1u);
+  let row = min(label[layer.FIRST + n], layer.ROWS - 1u);
   output[id] = T4(vec4f(input[id]) + vec4f(table[row * layer.C_BLOCKS + id % layer.C_BLOCKS]));
 #endif
 }

@@ -1,6 +1,6 @@
-// From the state to the network: planar f32 to c4, out[n, c, p] = SCALE * in[n % N_IN, c, p] + OFFSET.
+// From the state to the network: planar f32 to c4, out[n, c, p] = SCALE * in[(FIRST + n) % N_IN, c, p] + OFFSET.
 //
-// With guidance the network sees every image twice: N = 2 * N_IN. Lanes past C hold zero.
+// With guidance the network sees every image twice; a batch may go through it in pieces of N, from FIRST. Lanes past C hold zero.
 // One invocation writes one pixel of four channels.
 
 override WORKGROUP: u32;
@@ -13,6 +13,7 @@ struct Layer {
   SCALE: f32,
   OFFSET: f32,
   BLOCKS: u32,
+  FIRST: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -36,7 +37,7 @@ fn main(
   for (var l = 0u; l < 4u; l++) {
     let c = block * 4u + l;
     if (c < layer.C) {
-      v[l] = layer.SCALE * input[(n % layer.N_IN * layer.C + c) * layer.PIXELS + pixel] + layer.OFFSET;
+      v[l] = layer.SCALE * input[((layer.FIRST + n) % layer.N_IN * layer.C + c) * layer.PIXELS + pixel] + layer.OFFSET;
     }
   }
   output[id] = T4(v);

@@ -2,7 +2,7 @@
 //
 //   angle = t[n] * frequency[i];   out[n, :] = sin(angle) then cos(angle), or cos then sin with COS_FIRST
 //
-// With LOG the angle is log(t[n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
+// With LOG the angle is log(t[layer.FIRST + n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
 //
 // t planar (N, 1, 1, 1) f32, frequency one f32 for each of the DIM / 2 pairs (computed in ops/timestep_embedding.ts),
 // out (N, DIM, 1, 1) in c4; an odd DIM leaves a zero at the end. One invocation computes four outputs.
@@ -17,6 +17,7 @@ struct Layer {
   COS_FIRST: u32, // 0 or 1
   HALF: u32,
   BLOCKS: u32,
+  FIRST: u32, // of the timesteps
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -59,9 +60,9 @@ fn main(
     return;
   }
 #if LOG
-  let time = log(t[n]);
+  let time = log(t[layer.FIRST + n]);
 #else
-  let time = t[n];
+  let time = t[layer.FIRST + n];
 #endif
   var v = vec4f(0);
   for (var l = 0u; l < 4u; l++) {

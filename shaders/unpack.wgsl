@@ -1,4 +1,4 @@
-// From the network to the scheduler: c4 to planar f32, out[n, c, p] = in[n, c, p], with DIVIDED over divisor[n].
+// From the network to the scheduler: c4 to planar f32, out[FIRST + n, c, p] = in[n, c, p], with DIVIDED over divisor[FIRST + n].
 // One invocation writes one scalar.
 
 override WORKGROUP: u32;
@@ -8,6 +8,7 @@ struct Layer {
   C: u32,
   PIXELS: u32,
   BLOCKS: u32,
+  FIRST: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -31,9 +32,10 @@ fn main(
     return;
   }
   let value = f32(input[(n * layer.BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u]);
+  let at = layer.FIRST * layer.C * layer.PIXELS + id;
 #if DIVIDED
-  output[id] = value / divisor[n];
+  output[at] = value / divisor[layer.FIRST + n];
 #else
-  output[id] = value;
+  output[at] = value;
 #endif
 }

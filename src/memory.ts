@@ -2,7 +2,15 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import { bufferSize, canSample, recordStep, tapesMemory, type MakeBuffer, type StepShape } from './record.ts';
+import {
+  bufferSize,
+  canSample,
+  DEFAULT_BINDING,
+  recordStep,
+  tapesMemory,
+  type MakeBuffer,
+  type StepShape,
+} from './record.ts';
 import type { DType } from './tensor.ts';
 import type { UNetConfig } from './unet/config.ts';
 import { UNetWeights } from './unet/weights.ts';
@@ -23,9 +31,15 @@ export interface MemoryPlan {
 
 /**
  * The bytes of a model in a run of this shape, or of its weights alone, from its config, without a GPU.
+ * @param limit bytes that the GPU binds in one piece; larger batches go through the network in several
  * @throws unsupported-model, when a run of this shape is none for this network
  */
-export function planMemory(config: UNetConfig, shape: StepShape | null, dtype: DType): MemoryPlan {
+export function planMemory(
+  config: UNetConfig,
+  shape: StepShape | null,
+  dtype: DType,
+  limit = DEFAULT_BINDING,
+): MemoryPlan {
   const weights = UNetWeights.planned(config, dtype);
   if (!shape) {
     const { bytes, largest } = weights;
@@ -37,7 +51,7 @@ export function planMemory(config: UNetConfig, shape: StepShape | null, dtype: D
     buffers += size;
     return { label, size } as unknown as GPUBuffer; // bound, and no more: nothing is built
   };
-  const { bytes, largestBinding } = tapesMemory(recordStep(config, weights, shape, make, 'the model'));
+  const { bytes, largestBinding } = tapesMemory(recordStep(config, weights, shape, make, 'the model', limit));
   const working = buffers + bytes + READ_BACK;
   return { weights: weights.bytes, working, total: weights.bytes + working, largestBinding };
 }
@@ -59,10 +73,13 @@ function room(): number {
   return (deviceMemory ?? 8) * 2 ** 29;
 }
 
+/** Bytes that this GPU binds in one piece. */
+export const bindingLimit = ({ device: { limits } }: Gpu): number =>
+  Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+
 /** @throws limits-too-small, with what is needed and what there is */
 export function checkMemory(gpu: Gpu, plan: MemoryPlan, what: string, available = room()): void {
-  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
-  const piece = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  const piece = bindingLimit(gpu);
   if (plan.largestBinding > piece)
     throw new DiffusionError(
       'limits-too-small',

@@ -4,7 +4,7 @@ import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { Tape, type Recording } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
-import { checkMemory, planMemory, smallestRun } from './memory.ts';
+import { bindingLimit, checkMemory, planMemory, smallestRun } from './memory.ts';
 import { pack } from './ops/pack.ts';
 import { bufferSize, recordNetwork, recordStep, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
@@ -117,7 +117,7 @@ export class Model {
     const folder = await loadFolder(files, signal);
     const config = parseUNetConfig(folder.unetConfig, `config.json of ${files.label}`);
     const scheduler = parseSchedulerConfig(folder.schedulerConfig, `scheduler_config.json of ${files.label}`);
-    checkMemory(gpu, planMemory(config, smallestRun(config), dtype), files.label, memory);
+    checkMemory(gpu, planMemory(config, smallestRun(config), dtype, bindingLimit(gpu)), files.label, memory);
     const tensors = await folder.readTensors();
     const weights = await UNetWeights.upload(gpu, config, tensors, dtype, files.label, signal);
     return new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory);
@@ -181,12 +181,8 @@ export class Model {
       labelTensor && config.classEmbedType === 'identity'
         ? pack(tape, 'class_vectors', labelTensor, { dtype: this.dtype })
         : labelTensor;
-    const out = recordNetwork(tape, config, this.#weights, {
-      x,
-      timestep: t,
-      labels: vectors ?? labelBuffer,
-      passes: 1,
-    });
+    const classes = vectors ?? labelBuffer;
+    const out = recordNetwork(tape, config, this.#weights, { x, timestep: t, labels: classes, passes: 1 }, bindingLimit(gpu)); // prettier-ignore
     const recording = await tape.build(gpu, 'eps');
     try {
       gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
@@ -234,7 +230,8 @@ export class Model {
 
   async #makePlan(shape: StepShape): Promise<StepPlan> {
     const { gpu, config, label } = this;
-    const planned = planMemory(config, shape, this.dtype);
+    const limit = bindingLimit(gpu);
+    const planned = planMemory(config, shape, this.dtype, limit);
     checkMemory(
       gpu,
       planned,
@@ -258,7 +255,7 @@ export class Model {
       buffers.forEach((buffer) => buffer.destroy());
     };
     try {
-      const recorded = recordStep(config, this.#weights, shape, make, label);
+      const recorded = recordStep(config, this.#weights, shape, make, label, limit);
       const { known, mask, repaintNumbers } = recorded;
       gpu.device.queue.writeBuffer(recorded.normalTable, 0, normalTable);
       const step = await build(recorded.step, label);

@@ -71,13 +71,17 @@ const COPY_DST = 0x08;
 export const canSample = ({ classEmbedType, inChannels, outChannels }: UNetConfig): boolean =>
   classEmbedType === null && (outChannels === inChannels || outChannels === 2 * inChannels);
 
-/** @throws unsupported-model, when a run of this shape is none for this network */
+/**
+ * @param limit bytes that may be bound in one piece
+ * @throws unsupported-model, when a run of this shape is none for this network
+ */
 export function recordStep(
   config: UNetConfig,
   weights: UNetWeights,
   shape: StepShape,
   make: MakeBuffer,
   source: string,
+  limit: number,
 ): RecordedStep {
   const { count: n, height, width, guided, givenNoise, slots = 0, measured, masked } = shape;
   if (config.outChannels !== config.inChannels && config.outChannels !== 2 * config.inChannels)
@@ -109,7 +113,7 @@ export function recordStep(
   const uniforms = make('step', UPDATE_STEP_BYTES, UNIFORM | COPY_DST);
   const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
 
-  const output = recordNetwork(tape, config, weights, { x, timestep, labels, passes });
+  const output = recordNetwork(tape, config, weights, { x, timestep, labels, passes }, limit);
   update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? from, history }, measured);
   const painting = masked
     ? {
@@ -127,24 +131,50 @@ export function recordStep(
   return { step: tape, start, jump, x, x0Hat, history, timestep, z, known, mask, labels, ...from, uniforms, fault, repaintNumbers: numbers }; // prettier-ignore
 }
 
-/** Planar sample -> planar raw output, with the images repeated `passes` times. */
+/** WebGPU's default maxStorageBufferBindingSize: what every GPU binds in one piece. */
+export const DEFAULT_BINDING = 128 * 2 ** 20;
+
+export interface NetworkInputs {
+  readonly x: Tensor;
+  readonly timestep: Tensor;
+  readonly labels: GPUBuffer | Tensor | null;
+  /** The network sees every image so many times. */
+  readonly passes: number;
+}
+
+/**
+ * Planar sample -> planar raw output, with the images repeated `passes` times. Where one tensor of the whole batch would
+ * be larger than `limit` bytes, the batch goes through in equal pieces, which use the same memory one after the other.
+ */
 export function recordNetwork(
   tape: Tape,
   config: UNetConfig,
   weights: UNetWeights,
-  {
-    x,
-    timestep,
-    labels,
-    passes,
-  }: { x: Tensor; timestep: Tensor; labels: GPUBuffer | Tensor | null; passes: number },
+  { x, timestep, labels, passes }: NetworkInputs,
+  limit: number,
 ): Tensor {
+  const [n, , h, w] = x.shape;
+  const total = passes * n;
+  const out = tape.pinned('output', [total, config.outChannels, h, w], 'f32');
   const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
-  const sample = pack(tape, 'sample', x, { dtype: weights.dtype, repeat: passes, ...centred });
-  const out = recordUNet(tape, config, weights, { sample, timestep, labels });
   // diffusers: what Fourier features tell of the noise level, the output is divided by (Song et al. 2021b, appendix C.1).
   const divisor = config.timeEmbeddingType === 'fourier' ? timestep : null;
-  return unpack(tape, 'output', out, tape.pinned('output', out.shape, 'f32'), divisor);
+  const record = (onto: Tape, first: number, count: number): void => {
+    const piece = { first, count };
+    const sample = pack(onto, 'sample', x, { dtype: weights.dtype, repeat: passes, piece, ...centred });
+    const raw = recordUNet(onto, config, weights, { sample, timestep, labels, piece });
+    unpack(onto, 'output', raw, out, divisor, first);
+  };
+  let pieces = 1;
+  if (total > 1 && config.classEmbedType === null) {
+    const one = new Tape();
+    record(one, 0, 1);
+    const largest = one.largestTemporary;
+    if (largest * total > limit) pieces = Math.ceil(total / Math.max(1, Math.floor(limit / largest)));
+  }
+  const size = Math.ceil(total / pieces);
+  for (let first = 0; first < total; first += size) record(tape, first, Math.min(size, total - first));
+  return out;
 }
 
 /** Bytes that the tapes of a step allocate besides what `make` made, and the largest piece that a dispatch binds. */

@@ -105,6 +105,14 @@ export class Tape {
     return { bytes, largestBinding: sizes.reduce((a, b) => Math.max(a, b), 0) };
   }
 
+  /** Bytes of the largest tensor that is not pinned. */
+  get largestTemporary(): number {
+    const sizes = this.dispatches.flatMap((d) =>
+      d.bindings.map((b) => (b && 'storage' in b && !b.storage.pinned ? b.storage.bytes : 0)),
+    );
+    return sizes.reduce((a, b) => Math.max(a, b), 0);
+  }
+
   /** @throws limits-too-small when a tensor is larger than one binding may be; out-of-memory; gpu-error */
   async build(gpu: Gpu, label: string): Promise<Recording> {
     const { device } = gpu;

@@ -2,6 +2,7 @@ import code from '../../shaders/timestep_embedding.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type DType, type Tensor } from '../tensor.ts';
 import { expect, WORKGROUP } from './launch.ts';
+import type { Piece } from './pack.ts';
 
 const MAX_PERIOD = 10000;
 
@@ -17,7 +18,7 @@ export function frequencies(dim: number, shift: number): Float32Array<ArrayBuffe
 }
 
 /**
- * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1).
+ * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1), or a piece of it.
  * @param frequency buffer of `frequencies(dim, shift)`, or of 2 pi times the weights of Fourier features with `log`
  */
 export function timestepEmbedding(
@@ -25,11 +26,11 @@ export function timestepEmbedding(
   label: string,
   t: Tensor,
   frequency: GPUBuffer,
-  options: { dim: number; cosFirst: boolean; dtype: DType; log?: boolean },
+  options: { dim: number; cosFirst: boolean; dtype: DType; log?: boolean; piece?: Piece | undefined },
 ): Tensor {
   const { dim, cosFirst, dtype, log = false } = options;
-  const [n] = t.shape;
-  expect(label, t, [n, 1, 1, 1], 'planar');
+  const { first, count: n } = options.piece ?? { first: 0, count: t.shape[0] };
+  expect(label, t, [t.shape[0], 1, 1, 1], 'planar');
   const out = tape.temp(label, [n, dim, 1, 1], dtype);
   tape.record({
     label,
@@ -42,6 +43,7 @@ export function timestepEmbedding(
       COS_FIRST: Number(cosFirst),
       HALF: Math.floor(dim / 2),
       BLOCKS: blocks(dim),
+      FIRST: first,
     },
     bindings: [out, t, frequency],
     threads: n * blocks(dim),

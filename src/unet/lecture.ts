@@ -79,7 +79,7 @@ export function recordLecture(
   tape: Tape,
   config: UNetConfig,
   weights: UNetWeights,
-  { sample, timestep, labels }: UNetInputs,
+  { sample, timestep, labels, piece }: UNetInputs,
 ): Tensor {
   const conv = (label: string, x: Tensor, options: ConvOptions = {}) =>
     conv2d(tape, label, x, weights.layers.get(label)!, options);
@@ -113,9 +113,10 @@ export function recordLecture(
     dim: config.timeProjDim,
     cosFirst: false,
     dtype: weights.dtype,
+    piece,
   });
   if (weights.classTable && labels && !('storage' in labels))
-    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels);
+    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
 
   let x = double('inc', sample);
   const skips: Tensor[] = [];

@@ -12,6 +12,7 @@ import { downsampleAverage } from '../ops/downsample.ts';
 import { embedding, learnedTime } from '../ops/embedding.ts';
 import { groupNorm, type NormOptions } from '../ops/group_norm.ts';
 import { linear, type LinearOptions } from '../ops/linear.ts';
+import type { Piece } from '../ops/pack.ts';
 import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleNearest } from '../ops/upsample_nearest.ts';
 import type { Tensor } from '../tensor.ts';
@@ -30,6 +31,8 @@ export interface UNetInputs {
    * null for an unconditional model.
    */
   readonly labels: GPUBuffer | Tensor | null;
+  /** The images of timestep and labels that `sample` is; all unless given. */
+  readonly piece?: Piece;
 }
 
 /** Records the network. Returns its raw output (N, outChannels, H, W) in c4. */
@@ -46,6 +49,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   const norm = (label: string, x: Tensor, options: Partial<NormOptions> = {}) =>
     groupNorm(tape, label, x, weights.norms.get(label)!, { groups, eps, ...options });
   const { activation } = config;
+  const { piece } = inputs;
 
   /** @param resize of both branches, in a block that changes the size */
   const resnet = (
@@ -89,12 +93,13 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   // Time and class.
   const project = (label: string, t: Tensor): Tensor =>
     weights.timeTable
-      ? learnedTime(tape, label, t, weights.timeTable, dtype)
+      ? learnedTime(tape, label, t, weights.timeTable, dtype, piece)
       : timestepEmbedding(tape, label, t, weights.frequency, {
           dim: timeInputs(config),
           cosFirst: config.timeEmbeddingType === 'positional' && config.flipSinToCos,
           log: config.timeEmbeddingType === 'fourier',
           dtype,
+          piece,
         });
   const timestep = (label: string, t: Tensor, addend: Tensor | null = null): Tensor => {
     const h = dense(`${label}.linear_1`, project(`${label}.time_proj`, t));
@@ -109,7 +114,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
         : timestep('time_embedding', inputs.timestep, labels);
   else emb = timestep('time_embedding', inputs.timestep);
   if (weights.classTable && labels && !('storage' in labels))
-    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels);
+    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
 
   // Down.
   let x = conv('conv_in', inputs.sample);

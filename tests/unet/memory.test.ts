@@ -5,10 +5,14 @@ import { describe, expect, it } from 'vitest';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
+import { normals } from '../../src/scheduler/noise.ts';
+import { readTensor } from '../../src/gpu/transfer.ts';
+import type { Shape } from '../../src/tensor.ts';
 import { canSample, type StepShape } from '../../src/record.ts';
 import { sample } from '../../src/sampler.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { randomModel } from '../helpers/random_model.ts';
+import { countBuffers } from '../helpers/count_buffers.ts';
 import { DTYPES, useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();
@@ -17,32 +21,6 @@ const DIGITS = json('../../weights/digits/unet/config.json') as Record<string, u
 const CONFIGS = json('../fixtures/configs.json') as Record<string, unknown>[];
 const LECTURE = (json('../fixtures/lecture.json') as { configs: Record<string, unknown>[] }).configs[1]!;
 const OPENAI = (json('../fixtures/openai.json') as { config: Record<string, unknown> }[])[0]!.config;
-
-/** The same device, counting the bytes of buffers alive. */
-function counted(real: Gpu): { gpu: Gpu; alive: () => number; peak: () => number } {
-  let [alive, peak] = [0, 0];
-  const device = new Proxy(real.device, {
-    get(target, key) {
-      if (key === 'createBuffer')
-        return (descriptor: GPUBufferDescriptor) => {
-          const buffer = target.createBuffer(descriptor);
-          alive += descriptor.size;
-          peak = Math.max(peak, alive);
-          const destroy = buffer.destroy.bind(buffer);
-          let gone = false;
-          buffer.destroy = () => {
-            if (!gone) alive -= descriptor.size;
-            gone = true;
-            return destroy();
-          };
-          return buffer;
-        };
-      const value = Reflect.get(target, key) as unknown;
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
-  return { gpu: { ...real, device }, alive: () => alive, peak: () => peak };
-}
 
 describe('planned bytes are the peak of the buffers made', () => {
   const cases: [string, Record<string, unknown>, Partial<StepShape>][] = [
@@ -60,7 +38,7 @@ describe('planned bytes are the peak of the buffers made', () => {
     const config = parseUNetConfig(json, 'x');
     const shape = { ...smallestRun(config)!, ...change };
     const planned = planMemory(config, shape, dtype);
-    const count = counted(gpu());
+    const count = countBuffers(gpu());
     const model = await Model.load(count.gpu, randomModel(json), { dtype });
     expect(count.alive()).toBe(planned.weights);
     expect(model.weightBytes).toBe(planned.weights);
@@ -74,7 +52,7 @@ describe('planned bytes are the peak of the buffers made', () => {
 
   it('in a whole run', async () => {
     const config = parseUNetConfig(DIGITS, 'x');
-    const count = counted(gpu());
+    const count = countBuffers(gpu());
     const model = await Model.load(count.gpu, randomModel(DIGITS));
     for await (const { index } of sample(model, { labels: [3, 7], steps: 2, guidance: 2 })) void index;
     const shape = { ...smallestRun(config)!, count: 2, guided: true };
@@ -120,3 +98,58 @@ describe('what does not fit is refused before its weights are read', () => {
     });
   });
 });
+
+/** The same device, binding less in one piece. */
+function narrow(real: Gpu, maxStorageBufferBindingSize: number): Gpu {
+  const limits = { maxStorageBufferBindingSize, maxBufferSize: real.device.limits.maxBufferSize };
+  const device = new Proxy(real.device, {
+    get(target, key) {
+      if (key === 'limits') return limits;
+      const value = Reflect.get(target, key) as unknown;
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  return { ...real, device };
+}
+
+describe('a batch that is too large to be bound goes through in pieces', () => {
+  const numbers = (n: number) => normals(1, 0, 0, n);
+
+  it.each([
+    ['digits', DIGITS, 2 ** 19, [7, 1, 10, 4, 3]],
+    ['the lecture', LECTURE, 2 ** 20, [0, 1, 2, 3, 1]],
+  ] as const)('%s: the same numbers as in one piece', async (_, json, small, labels) => {
+    const { inChannels, sampleSize } = parseUNetConfig(json, 'x');
+    const shape: Shape = [5, inChannels, sampleSize![0], sampleSize![1]];
+    const results: Float32Array[] = [];
+    for (const limit of [2 ** 27, small]) {
+      const model = await Model.load(narrow(gpu(), limit), randomModel(json));
+      const one = planMemory(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32', limit);
+      expect(one.largestBinding).toBeLessThanOrEqual(limit);
+      if (limit === small) expect(planMemory(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32').largestBinding).toBeGreaterThan(limit);
+      const { eps } = await model.predict({ shape, sample: numbers(shape.reduce((a, b) => a * b, 1)), timestep: Float32Array.of(1, 50, 250, 700, 999), labels });
+      results.push(eps);
+      model.destroy();
+    }
+    expect(Buffer.from(results[1]!.buffer).equals(Buffer.from(results[0]!.buffer))).toBe(true);
+  });
+
+  it('a guided run, with planned bytes, which are fewer', async () => {
+    const runs: Float32Array[] = [];
+    const totals: number[] = [];
+    for (const limit of [2 ** 27, 2 ** 20]) {
+      const count = countBuffers(narrow(gpu(), limit));
+      const model = await Model.load(count.gpu, randomModel(DIGITS));
+      let last: Float32Array = new Float32Array();
+      for await (const { xT, index } of sample(model, { labels: [3, 7, null], steps: 2, guidance: 2, seed: 5 }))
+        if (index === 2) last = await readTensor(gpu(), xT);
+      runs.push(last);
+      const planned = planMemory(model.config, { ...smallestRun(model.config)!, count: 3, guided: true }, 'f32', limit);
+      expect(count.peak()).toBe(planned.total);
+      totals.push(planned.total);
+      model.destroy();
+    }
+    expect(totals[1]).toBeLessThan(totals[0]!);
+    expect(Buffer.from(runs[1]!.buffer).equals(Buffer.from(runs[0]!.buffer))).toBe(true);
+  });
+}); // prettier-ignore

@@ -1,0 +1,85 @@
+/**
+ * The largest network that must fit WebGPU's default limits: google/ddpm-ema-celebahq-256, 113.7 million parameters at
+ * 256 x 256, with random weights; one step of one picture. `npm run bench -- --large [--dtype f16]`.
+ */
+
+import { nodeGpu } from '../../src/cli/node_gpu.ts';
+import { openGpu } from '../../src/gpu/device.ts';
+import { bindingLimit, planMemory, smallestRun } from '../../src/memory.ts';
+import { Model } from '../../src/model.ts';
+import { sample } from '../../src/sampler.ts';
+import { parseUNetConfig } from '../../src/unet/config.ts';
+import type { DType } from '../../src/tensor.ts';
+import { countBuffers } from '../helpers/count_buffers.ts';
+import { randomModel } from '../helpers/random_model.ts';
+
+const CELEBAHQ_256 = {
+  _class_name: 'UNet2DModel',
+  act_fn: 'silu',
+  attention_head_dim: null,
+  block_out_channels: [128, 128, 256, 256, 512, 512],
+  center_input_sample: false,
+  down_block_types: [
+    'DownBlock2D',
+    'DownBlock2D',
+    'DownBlock2D',
+    'DownBlock2D',
+    'AttnDownBlock2D',
+    'DownBlock2D',
+  ],
+  downsample_padding: 0,
+  flip_sin_to_cos: false,
+  freq_shift: 1,
+  in_channels: 3,
+  layers_per_block: 2,
+  mid_block_scale_factor: 1,
+  norm_eps: 1e-6,
+  norm_num_groups: 32,
+  out_channels: 3,
+  sample_size: 256,
+  time_embedding_type: 'positional',
+  up_block_types: ['UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D'],
+};
+
+/** @returns the exit code: 0 when the step came out finite and the peak of buffers was the planned one */
+export async function large(dtype: DType): Promise<number> {
+  const config = parseUNetConfig(CELEBAHQ_256, 'celebahq-256');
+  const opened = await openGpu(await nodeGpu());
+  const { gpu, peak } = countBuffers(opened);
+  const limit = bindingLimit(gpu);
+  const planned = planMemory(config, smallestRun(config)!, dtype, limit);
+  const print = (what: string, value: unknown): void => console.log(`${what.padEnd(28)}${String(value)}`);
+  const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB (${bytes})`;
+  print('adapter', opened.adapter);
+  print('one binding, at most', mib(limit));
+  print('largest binding', mib(planned.largestBinding));
+  print('weights', mib(planned.weights));
+  print('working memory', mib(planned.working));
+  let began = performance.now();
+  const seconds = (): string => `${((performance.now() - began) / 1000).toFixed(1)} s`;
+  const files = randomModel(CELEBAHQ_256);
+  print('weights made', seconds());
+  began = performance.now();
+  const model = await Model.load(gpu, files, { dtype });
+  print('parameters', model.parameters);
+  print('loaded', seconds());
+  began = performance.now();
+  let finite = false;
+  for await (const { index, steps } of sample(model, { steps: 1, seed: 0, scheduler: 'ddim' }))
+    finite = index === steps; // a number that is not finite ends the run with numeric-fault
+  print('one step, with compilation', seconds());
+  began = performance.now();
+  for await (const { index, steps } of sample(model, { steps: 1, seed: 1, scheduler: 'ddim' }))
+    finite &&= index <= steps;
+  print('one step', seconds());
+  const plan = await model.takePlan(smallestRun(config)!);
+  print('GFLOP a step', (plan.flops / 1e9).toFixed(1));
+  print('dispatches', plan.step.commands.length);
+  print('peak of buffers', mib(peak()));
+  print('planned', mib(planned.total));
+  const right = finite && peak() === planned.total;
+  print('equal', right);
+  model.destroy();
+  opened.destroy();
+  return right ? 0 : 1;
+}
