@@ -45,4 +45,5 @@ export const views: Readonly<Record<string, () => Promise<View>>> = {
   noise: async () => (await import('./noise.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
   guidance: async () => (await import('./guidance.ts')).view,
+  // solvers and inside follow, by LECTURE2
 };
