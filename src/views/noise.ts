@@ -179,10 +179,10 @@ function build(frame: Frame): void {
     const three = noiseOf(length, [seed.value, seed.value, seed.value], [0, 1, scale.value]);
     main = await go(signal, 'Three runs of DDPM', 3, three, ddpm, (s) => (main = s));
     await etaRun(signal);
-    const seeds = Array.from({ length: SEEDS }, (_, n) => seed.value + 1 + n);
-    eight = await go(signal, 'Eight draws of z', SEEDS, noiseOf(length, seeds, seeds.map(() => 1)), ddpm, (s) => (eight = s)); // prettier-ignore
     const twice = await go(signal, 'z off, once more', 1, noiseOf(length, [0], [0]), ddpm, () => {});
     again = maxDifference(twice.at(-1)!.x, main.at(-1)!.x.slice(0, length));
+    const seeds = Array.from({ length: SEEDS }, (_, n) => seed.value + 1 + n);
+    eight = await go(signal, 'Eight draws of z', SEEDS, noiseOf(length, seeds, seeds.map(() => 1)), ddpm, (s) => (eight = s)); // prettier-ignore
     redraw();
   });
   const runDdim = latest(frame, async (signal) => {

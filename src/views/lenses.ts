@@ -1,0 +1,241 @@
+/** One evaluation, five pictures: x_t, x0Hat, epsHat, the posterior mean and the update; the average of 64 futures. */
+
+import type { SchedulerConfig } from '../scheduler/config.ts';
+import { makeSteps, noiseLevels } from '../scheduler/index.ts';
+import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
+import { qSample } from '../sampler.ts';
+import type { View, ViewLease } from './index.ts';
+import { button, h, latest, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import { picker, tensorCanvas, type TensorCanvas } from './picture.ts';
+import { plot } from './plot.ts';
+import { distance, evaluate, imageOf, labelsFor, sizeOf, trace } from './runs.ts';
+
+/** How much an error of 1 in the network's output errs x0Hat and epsHat, at a level: |dx0Hat/dm|, |depsHat/dm|. */
+export function amplification(type: PredictionType, alphaBar: number): { x0Hat: number; epsHat: number } {
+  return { x0Hat: Math.abs(x0HatOf(type, alphaBar).m), epsHat: Math.abs(epsHatOf(type, alphaBar).m) };
+}
+
+export interface Lens {
+  readonly x0Hat: Float32Array<ArrayBuffer>;
+  readonly epsHat: Float32Array<ArrayBuffer>;
+  readonly mean: Float32Array<ArrayBuffer>;
+  readonly update: Float32Array<ArrayBuffer>;
+  /** Share of the pixels whose x0Hat lies outside of [-1, 1] before it is clipped. */
+  readonly outside: number;
+}
+
+/** What one output m of the network means at t, by the numbers of DDPM's own step t -> t - 1. */
+export function lensesAt(
+  config: SchedulerConfig,
+  t: number,
+  x: Float32Array<ArrayBuffer>,
+  m: Float32Array<ArrayBuffer>,
+  clip: boolean,
+): Lens {
+  const step = makeSteps(config, { scheduler: 'ddpm', variance: 'fixed_small', clip: clip ? 1 : null, timesteps: t > 0 ? [t, t - 1] : [0] })[0]!; // prettier-ignore
+  let outside = 0;
+  const x0Hat = x.map((v, i) => {
+    const x0 = step.x0Hat.x * v + step.x0Hat.m * m[i]!;
+    if (Math.abs(x0) > 1) outside++;
+    return clip ? Math.min(Math.max(x0, -1), 1) : x0;
+  });
+  const { a, s } = noiseLevels(config)(t);
+  const mean = x.map((v, i) => step.next.x! * v + step.next.x0Hat! * x0Hat[i]!);
+  return {
+    x0Hat,
+    epsHat: x.map((v, i) => (v - a * x0Hat[i]!) / s),
+    mean,
+    update: mean.map((v, i) => v - x[i]!),
+    outside: outside / x.length,
+  };
+}
+
+const FUTURES = 64;
+const TYPES = { epsilon: 'noise ε', sample: 'picture x₀', v_prediction: 'v' } as const;
+
+function build(frame: Frame): void {
+  let lease: ViewLease | null = null;
+  let now: { x: Float32Array<ArrayBuffer>; m: Float32Array<ArrayBuffer>; t: number } | null = null;
+  let futures: { mean: Float32Array<ArrayBuffer>; count: number; t: number } | null = null;
+
+  const own = picker(frame, { width: 32, height: 32, channels: 1 }, () => run());
+  const time = slider(frame, { name: 't', label: 'Timestep t', min: 0, max: 999, value: 700 }, () => run());
+  const clip = toggle(frame, { name: 'clip', label: 'Clip x̂₀ to [−1, 1]', value: true }, () => redraw());
+  const seed = seedControl(frame, 1, () => run(), 'Seed of the noise');
+  const steps = slider(frame, { name: 'steps', label: 'Steps of each future', min: 2, max: 50, value: 6 }, () => {}); // prettier-ignore
+  const go = button(frame, `Average ${FUTURES} futures from here`, () => future(), true);
+
+  const strip = h('div', { class: 'dv-strip', style: '--cell: 8rem' });
+  const lens = {
+    x: tensorCanvas(strip, { label: 'x_t', sym: 'x', colour: 'xt' }),
+    x0Hat: tensorCanvas(strip, { label: 'x̂₀', sym: 'x0', colour: 'x0' }),
+    epsHat: tensorCanvas(strip, { label: 'ε̂', sym: 'eps', colour: 'eps', palette: 'signed' }),
+    mean: tensorCanvas(strip, { label: 'μ', sym: 'mean', colour: 'q' }),
+    update: tensorCanvas(strip, { label: 'μ − x_t', sym: 'update', colour: 'update', palette: 'signed' }),
+    futures: tensorCanvas(strip, { label: 'average of futures', sym: 'futures', colour: 'x0' }),
+  };
+  frame.stage.append(h('figure', { class: 'dv-wide' }, h('figcaption', {}, 'One look of the network at your noisy picture, seen five ways; and the futures'), strip)); // prettier-ignore
+  const errors = plot(
+    frame,
+    { title: 'How an error of 1 in what the network says errs x̂₀', wide: true },
+    (P) => {
+      if (!lease) return {};
+      const config = lease.model.schedulerConfig;
+      const level = noiseLevels(config);
+      const kinds = Object.keys(TYPES) as PredictionType[];
+      const ts = Array.from({ length: 200 }, (_, i) => Math.round((i * (config.T - 1)) / 199));
+      const lines = kinds.map((kind) =>
+        ts.map((t) => ({ t, y: amplification(kind, level(t).a ** 2).x0Hat })),
+      );
+      const style = [['eps', ''], ['x0', '7 3'], ['update', '2 3']] as const; // prettier-ignore
+      return {
+        height: 230,
+        x: { label: 'timestep t →', domain: [0, config.T] },
+        y: {
+          label: '↑ times',
+          type: 'log',
+          domain: [0.01, 3e4],
+          ticks: 6,
+          tickFormat: (v: number) => `${v}`,
+        },
+        marks: [
+          P.ruleX([time.value], { stroke: 'var(--v-line)' }),
+          ...lines.flatMap((line, i) => [
+            P.line(line, { x: 't', y: 'y', stroke: `var(--v-${style[i]![0]})`, strokeWidth: 2, strokeDasharray: style[i]![1] || undefined, clip: true, className: ['sym-eps', 'sym-x0', 'sym-v'][i]! }), // prettier-ignore
+            P.text([line[150]!], { x: 't', y: 'y', text: [`it says ${TYPES[kinds[i]!]}`], dy: i === 2 ? 12 : -10, fill: `var(--v-${style[i]![0]})` }), // prettier-ignore
+          ]),
+        ],
+      };
+    },
+  );
+
+  const run = latest(frame, async (signal) => {
+    lease ??= await frame.lease();
+    const size = sizeOf(lease);
+    const { T } = lease.model.schedulerConfig;
+    if (own.picture.width !== size.width || own.picture.channels !== size.channels) return own.resize(size.width, size.height, size.channels); // prettier-ignore
+    time.max(T - 1);
+    const t = time.value;
+    const x = qSample(lease.model.schedulerConfig, own.picture.data, t, { seed: seed.value });
+    frame.progress('One evaluation …');
+    const m = (await evaluate(lease, x, [t], [null])).slice(0, size.length);
+    if (signal.aborted) return;
+    now = { x, m, t };
+    if (futures?.t !== t) futures = null;
+    redraw();
+  });
+
+  /** The reverse process from x_t to the end, 64 times with fresh noise. */
+  const future = latest(frame, async (signal) => {
+    if (!lease || !now) return;
+    const { x, t } = now;
+    const { length } = sizeOf(lease);
+    const n = Math.min(steps.value, t + 1);
+    const timesteps = [
+      ...new Set(Array.from({ length: n }, (_, i) => Math.round(t - (i * t) / Math.max(n, 1)))),
+    ];
+    const batch = 16;
+    const sum = new Float32Array(length);
+    futures = null;
+    go.disabled = true;
+    try {
+      for (let done = 0; done < FUTURES; done += batch) {
+        const from = new Float32Array(batch * length);
+        for (let k = 0; k < batch; k++) from.set(x, k * length);
+        const end = await trace(
+          lease,
+          { scheduler: 'ddim', eta: 1, timesteps, xT: from, seed: 1000 + seed.value + done, clip: 1, ...labelsFor(lease, null, batch) }, // prettier-ignore
+          signal,
+          (list, all) => frame.progress(`Futures ${done + 1} to ${done + batch} of ${FUTURES}, step ${list.length - 1} of ${all}`, (done + (batch * (list.length - 1)) / all) / FUTURES), // prettier-ignore
+        );
+        end.at(-1)!.x.forEach((v, i) => (sum[i % length]! += v));
+        futures = { mean: sum.map((v) => v / (done + batch)), count: done + batch, t };
+        redraw();
+      }
+    } finally {
+      go.disabled = false;
+    }
+  });
+
+  const redraw = soon(frame, () => {
+    if (!lease || !now) return;
+    const { x, m, t } = now;
+    const seen = lensesAt(lease.model.schedulerConfig, t, x, m, clip.value);
+    const draw = (c: TensorCanvas, data: Float32Array<ArrayBuffer>, reach = 1) => c.draw(imageOf(lease!, data), reach); // prettier-ignore
+    const top = (v: Float32Array): number => Math.max(...v.map(Math.abs), 1e-9);
+    draw(lens.x, x, Math.max(1, top(x) / 1.5));
+    draw(lens.x0Hat, seen.x0Hat);
+    draw(lens.epsHat, seen.epsHat, 3);
+    draw(lens.mean, seen.mean, Math.max(1, top(seen.mean) / 1.5));
+    draw(lens.update, seen.update, top(seen.update));
+    lens.x.caption('x_t: your picture in noise');
+    lens.x0Hat.caption('x̂₀: the guess of the picture');
+    lens.epsHat.caption('ε̂: the guess of the noise');
+    lens.mean.caption('μ: where the step goes');
+    lens.update.caption(`μ − x_t: the step, up to ±${show(top(seen.update), 2)}`);
+    const { width, height } = sizeOf(lease);
+    if (futures) draw(lens.futures, futures.mean);
+    else lens.futures.draw({ data: new Float32Array(width * height), channels: 1, width, height });
+    lens.futures.caption(futures ? `average of ${futures.count} futures` : 'average of 64 futures: press the button'); // prettier-ignore
+    errors.draw();
+    const { a, s } = noiseLevels(lease.model.schedulerConfig)(t);
+    const factor = amplification('epsilon', a * a).x0Hat;
+    frame.symbol('x', `t = ${t}`);
+    frame.symbol('a', show(a));
+    frame.symbol('s', show(s));
+    frame.symbol('x0', `from ${show(Math.min(...seen.x0Hat), 3)} to ${show(Math.max(...seen.x0Hat), 3)}`);
+    frame.symbol('eps', `rms ${show(distance(seen.epsHat, new Float32Array(x.length)), 3)}`);
+    frame.symbol('mean', `rms ${show(distance(seen.mean, new Float32Array(x.length)), 3)}`);
+    frame.symbol('update', `rms ${show(distance(seen.update, new Float32Array(x.length)), 3)}`);
+    frame.symbol('futures', futures ? `${futures.count} runs` : '—');
+    frame.fact('factor', 'an error in ε̂ errs x̂₀ by a factor of', show(factor, 4));
+    frame.fact('outside', 'pixels of x̂₀ outside [−1, 1] before clipping', `${(seen.outside * 100).toFixed(1)} %`); // prettier-ignore
+    if (futures) {
+      frame.fact('futures', 'x̂₀ against the average of the futures, root mean square', show(distance(futures.mean, seen.x0Hat), 3)); // prettier-ignore
+      frame.fact('single', 'x̂₀ against your picture', show(distance(own.picture.data, seen.x0Hat), 3));
+    }
+    frame.say(
+      `At t = ${t} one evaluation gives all of these: x̂₀ ${t > 600 ? 'is a blur, the average of all pictures that fit the noise' : t > 250 ? 'shows the shape, its edges soft' : 'is nearly your picture'}; ε̂ is what is left. An error in ε̂ is ${show(factor, 3)} times as large in x̂₀; ${(seen.outside * 100).toFixed(0)} % of its pixels lie outside of [−1, 1]${clip.value ? ' and are clipped' : ' and stay there'}.` +
+        (futures ? ` The average of ${futures.count} finished runs from this x_t is ${show(distance(futures.mean, seen.x0Hat), 2)} away from x̂₀ (root mean square).` : ''), // prettier-ignore
+    );
+  });
+}
+
+export const view: View = {
+  name: 'lenses',
+  title: 'Why predict the noise; what x̂₀ is',
+  question: 'Why predict the noise, and what is x̂₀?',
+  answer:
+    'Noise, picture and step are one answer in three clothes: each follows from the others and x_t. Predicting ε makes the task equally hard at all levels, at the price that an error is blown up in x̂₀ where little of the picture is left, which is why x̂₀ is clipped. And x̂₀ is no sample: it is the average of all pictures that x_t may still become, so it is blurred early and sharp late.',
+  mount: (host, context) =>
+    mountFrame(
+      host,
+      context,
+      view,
+      {
+        text: [
+          'Your picture is noised to t, and the network looks at it once, without being told what it is. Everything below follows from that one output. Then let 64 runs go on from here, each with its own noise, and lay their ends over each other: their average looks like x̂₀.',
+        ],
+        formula: [
+          String.raw`\sym{x0}{\hat x_0}=\frac{\sym{x}{x_t}-\sym{s}{\sqrt{1-\ab_t}}\,\sym{eps}{\hat\varepsilon}}{\sym{a}{\sqrt{\ab_t}}}\;\approx\;\sym{futures}{\E[x_0\mid x_t]}`,
+          String.raw`\sym{mean}{\mu}=\frac{\sqrt{\ab_{t-1}}\,\beta_t}{1-\ab_t}\,\sym{x0}{\hat x_0}+\frac{\sqrt{\alpha_t}\,(1-\ab_{t-1})}{1-\ab_t}\,\sym{x}{x_t}`,
+        ],
+        symbols: {
+          x: { tex: 'x_t', what: 'your picture in noise', colour: 'xt' },
+          x0: { tex: '\\hat x_0', what: 'guess of the picture', colour: 'x0' },
+          eps: { tex: '\\hat\\varepsilon', what: 'guess of the noise', colour: 'eps' },
+          mean: { tex: '\\mu', what: 'mean of the next state', colour: 'q' },
+          update: { tex: '\\mu-x_t', what: 'the step', colour: 'update' },
+          futures: { tex: '\\E[x_0\\mid x_t]', what: 'the average of the futures', colour: 'x0' },
+          a: { tex: '\\sqrt{\\ab_t}', what: 'what is left of the picture' },
+          s: { tex: '\\sqrt{1-\\ab_t}', what: 'how much noise there is' },
+        },
+        presets: [
+          { label: 'Early: nearly noise', params: { t: '950' } },
+          { label: 'Late: nearly clean', params: { t: '150' } },
+          { label: 'Why clip', params: { t: '990', clip: '0' } },
+        ],
+      },
+      build,
+    ),
+};
