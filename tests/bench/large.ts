@@ -1,6 +1,6 @@
 /**
  * The largest network that must fit WebGPU's default limits: google/ddpm-ema-celebahq-256, 113.7 million parameters at
- * 256 x 256, with random weights; one step of one picture. `npm run bench -- --large [--dtype f16]`.
+ * 256 x 256, with random weights; one step of one picture. `npm run bench:large [-- f16]`.
  */
 
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
