@@ -33,4 +33,4 @@ const { module } = await runnerImport(`${HERE}bench.ts`, {
   root: fileURLToPath(new URL('../..', import.meta.url)),
   logLevel: 'error',
 });
-process.exit(await module.main(args));
+process.exit(await module.main(args, (name) => import(name)));

@@ -15,6 +15,8 @@ import { tfjs } from './tfjs.ts';
 export interface Place {
   /** Entry point of WebGPU; the same at every call. */
   gpu(): Promise<GPU | undefined>;
+  /** Imports a rival by its package name or address. */
+  load(name: string): Promise<unknown>;
   readonly open: OpenFolder;
   /** Address of onnxruntime-web/dist/. */
   readonly ortBase: string;
@@ -47,7 +49,7 @@ export const ENGINES = ['ours', 'ours-f16', 'ort', 'ort+capture', 'ort-jsep', 'o
 function engineOf(name: string, place: Place): Engine {
   if (name === 'ours') return ours(place.gpu, 'f32');
   if (name === 'ours-f16') return ours(place.gpu, 'f16');
-  if (name === 'tfjs') return tfjs;
+  if (name === 'tfjs') return tfjs(place.load);
   // ort, ort-jsep; +capture; +layer, +fused: other spellings of norm and attention, to try what is fastest.
   const [build, ...options] = name.split('+');
   const spelling = {
@@ -55,7 +57,10 @@ function engineOf(name: string, place: Place): Engine {
     ...(options.includes('fused') ? { attention: 'fused' as const } : {}),
   };
   const capture = options.includes('capture');
-  return { ...ort(build === 'ort-jsep' ? 'jsep' : 'webgpu', place.ortBase, capture, spelling), name };
+  return {
+    ...ort(build === 'ort-jsep' ? 'jsep' : 'webgpu', place.load, place.ortBase, capture, spelling),
+    name,
+  };
 }
 
 /** null where the network's checkpoint is not here. */

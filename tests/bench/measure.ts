@@ -124,7 +124,7 @@ export async function compare(
       );
     } catch (error) {
       runner?.destroy();
-      fail(name, error instanceof Error ? (error.stack ?? error.message).slice(0, 600) : String(error));
+      fail(name, String(error).slice(0, 300));
     }
   }
 

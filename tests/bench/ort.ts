@@ -40,10 +40,17 @@ const SPELLING: Readonly<Record<Build, Spelling>> = {
 const STORAGE_AND_COPIES = 0x80 | 0x04 | 0x08;
 
 /**
+ * @param importer imports by address
  * @param base where the files of onnxruntime-web/dist are
  * @param capture ONNX Runtime replays its recorded commands (enableGraphCapture)
  */
-export function ort(build: Build, base: string, capture: boolean, force: Partial<Spelling> = {}): Engine {
+export function ort(
+  build: Build,
+  importer: (name: string) => Promise<unknown>,
+  base: string,
+  capture: boolean,
+  force: Partial<Spelling> = {},
+): Engine {
   interface Port {
     readonly name: string;
     readonly dims: readonly number[];
@@ -53,7 +60,7 @@ export function ort(build: Build, base: string, capture: boolean, force: Partial
   const load = async (): Promise<Ort> => {
     const [main, wasm] = FILES[build];
     const own = `?${instances++}`;
-    const library = (await import(/* @vite-ignore */ `${base}${main}${own}`)) as Ort;
+    const library = (await importer(`${base}${main}${own}`)) as Ort;
     library.env.wasm.wasmPaths = { mjs: `${base}${wasm}.mjs${own}`, wasm: `${base}${wasm}.wasm` };
     library.env.logLevel = 'error';
     return library;

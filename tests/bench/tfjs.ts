@@ -10,9 +10,9 @@ import { walk, walkLayer, type Ops } from './walk.ts';
 type T = Tensor;
 type Tf = typeof TF;
 
-async function loadTf(): Promise<Tf> {
-  const tf = await import('@tensorflow/tfjs-core');
-  await import('@tensorflow/tfjs-backend-webgpu');
+async function loadTf(load: (name: string) => Promise<unknown>): Promise<Tf> {
+  const tf = (await load('@tensorflow/tfjs-core')) as Tf;
+  await load('@tensorflow/tfjs-backend-webgpu');
   if (!(await tf.setBackend('webgpu'))) throw new Error('tfjs finds no WebGPU');
   await tf.ready();
   return tf;
@@ -117,10 +117,10 @@ async function toPlanar(tf: Tf, x: T): Promise<Float32Array> {
   return data;
 }
 
-export const tfjs: Engine = {
+export const tfjs = (load: (name: string) => Promise<unknown>): Engine => ({
   name: 'tfjs',
   async open({ network, batch, xT, labels }) {
-    const tf = await loadTf();
+    const tf = await loadTf(load);
     const weights = upload(tf, network.weights);
     const [h, w] = network.config.sampleSize!;
     const start = toNhwc(tf, xT, [batch, network.config.inChannels, h, w]);
@@ -157,7 +157,7 @@ export const tfjs: Engine = {
     };
   },
   async openLayer({ layer, batch, x }) {
-    const tf = await loadTf();
+    const tf = await loadTf(load);
     const weights = upload(tf, layer.weights);
     const start = toNhwc(tf, x, [batch, LAYER.channels, layer.size, layer.size]);
     const run: Runner['run'] = async (times) => {
@@ -177,4 +177,4 @@ export const tfjs: Engine = {
       destroy: () => [start, ...weights.values()].forEach((tensor) => tensor.dispose()),
     };
   },
-};
+});
