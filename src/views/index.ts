@@ -42,10 +42,11 @@ export interface View {
 export const views: Readonly<Record<string, () => Promise<View>>> = {
   'one-jump': async () => (await import('./one_jump.ts')).view,
   schedules: async () => (await import('./schedules.ts')).view,
+  'q-and-p': async () => (await import('./q_and_p.ts')).view,
   lenses: async () => (await import('./lenses.ts')).view,
   inside: async () => (await import('./step.ts')).view,
   noise: async () => (await import('./noise.ts')).view,
-  // solvers follows, by LECTURE2; inside is done; q-and-p and variances follow, by LECTURE
+  // solvers follows, by LECTURE2; inside is done; variances follows, by LECTURE
   guidance: async () => (await import('./guidance.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
 };
