@@ -46,7 +46,8 @@ export const views: Readonly<Record<string, () => Promise<View>>> = {
   lenses: async () => (await import('./lenses.ts')).view,
   inside: async () => (await import('./step.ts')).view,
   noise: async () => (await import('./noise.ts')).view,
-  // solvers follows, by LECTURE2; inside is done; variances follows, by LECTURE
+  variances: async () => (await import('./variances.ts')).view,
+  // solvers follows, by LECTURE2; inside is done
   guidance: async () => (await import('./guidance.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
 };

@@ -45,9 +45,11 @@ export function klByDraws(
   return sum / (2 * pairs);
 }
 
-/** n timesteps from T - 1 to 0, evenly. */
-export const evenTimesteps = (T: number, n: number): number[] =>
-  Array.from({ length: n }, (_, i) => Math.round(((n - 1 - i) * (T - 1)) / (n - 1)));
+/** n timesteps from T - 1 to 0, closer together towards the clean end, where the bound is paid. */
+export const denserTimesteps = (T: number, n: number): number[] => {
+  const list = Array.from({ length: n }, (_, i) => Math.round((T - 1) * ((n - 1 - i) / (n - 1)) ** 2));
+  return [...new Set(list)];
+};
 
 /** Variance of the forward posterior (beta-tilde) and of the model's step, from the step's two levels. */
 export function variancesOf(config: SchedulerConfig, step: Step): { small: number; large: number } {
@@ -108,15 +110,15 @@ function build(frame: Frame): void {
   let draws: Draw[] = [];
 
   const own = picker(frame, { width: 32, height: 32, channels: 1 }, () => run());
-  const many = slider(frame, { name: 'steps', label: 'Steps of the process', min: 5, max: 50, step: 5, value: 10 }, () => run()); // prettier-ignore
+  const many = slider(frame, { name: 'steps', label: 'Steps of the process', min: 6, max: 60, step: 2, value: 16 }, () => run()); // prettier-ignore
   const kind = choice(frame, { name: 'variance', label: 'Variance of p', values: [['small', 'β̃: that of q'], ['large', 'β']], value: 'small' }, () => (measure(), redraw())); // prettier-ignore
-  const at = slider(frame, { name: 'at', label: 'Step', min: 1, max: 9, value: 5, format: (k) => `${k}, t = ${steps[k - 1]?.t ?? '…'}` }, () => redraw()); // prettier-ignore
+  const at = slider(frame, { name: 'at', label: 'Step', min: 1, max: 15, value: 8, format: (k) => `${k}, t = ${steps[k - 1]?.t ?? '…'}` }, () => redraw()); // prettier-ignore
   const column = slider(frame, { name: 'x', label: 'Pixel: column', min: 0, max: 31, value: 17 }, () =>
     redraw(),
   );
   const row = slider(frame, { name: 'y', label: 'row', min: 0, max: 31, value: 17 }, () => redraw());
   const seed = seedControl(frame, 1, () => run());
-  const more = button(frame, 'Four more draws', () => add(), true);
+  const more = button(frame, 'Two more draws', () => add(), true);
 
   const strip = h('div', { class: 'dv-strip', style: '--cell: 8rem' });
   const pictures = {
@@ -175,8 +177,8 @@ function build(frame: Frame): void {
     redraw();
   }
   async function several(signal: AbortSignal): Promise<void> {
-    for (let k = 0; k < 4 && !signal.aborted; k++) {
-      frame.progress(`Draw ${draws.length + 1}: ${steps.length} evaluations`, k / 4);
+    for (let k = 0; k < 2 && !signal.aborted; k++) {
+      frame.progress(`Draw ${draws.length + 1}: ${steps.length} evaluations`, k / 2);
       await drawOnce();
     }
   }
@@ -185,7 +187,7 @@ function build(frame: Frame): void {
     const size = sizeOf(lease);
     if (own.picture.width !== size.width || own.picture.channels !== size.channels) return own.resize(size.width, size.height, size.channels); // prettier-ignore
     const config = lease.model.schedulerConfig;
-    steps = makeSteps(config, { scheduler: 'ddpm', variance: 'fixed_small', timesteps: evenTimesteps(config.T, many.value) }); // prettier-ignore
+    steps = makeSteps(config, { scheduler: 'ddpm', variance: 'fixed_small', timesteps: denserTimesteps(config.T, many.value) }); // prettier-ignore
     draws = [];
     at.max(steps.length - 1);
     await several(signal);
@@ -335,7 +337,7 @@ export const view: View = {
         },
         presets: [
           { label: 'Early', params: { at: '1' } },
-          { label: 'Late', params: { at: '9' } },
+          { label: 'Late', params: { at: '14' } },
           { label: 'The wrong variance', params: { variance: 'large' } },
         ],
       },

@@ -1,0 +1,196 @@
+/** beta-tilde, beta, and a learned variance between them: the curves, and what each does to a run (Improved DDPM 3.1). */
+
+import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
+import { makeSteps } from '../scheduler/index.ts';
+import type { View, ViewLease } from './index.ts';
+import { choice, h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
+import { tensorCanvas } from './picture.ts';
+import { plot } from './plot.ts';
+import { classControl, distance, evaluate, imageOf, labelsFor, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
+
+export interface Variances {
+  readonly t: number;
+  /** beta-tilde: the variance of q(x_{t-1} | x_t, x_0); 0 in the last step. */
+  readonly small: number;
+  /** beta, of the possibly longer step. */
+  readonly large: number;
+}
+
+/** Of every step of DDPM's run of n steps: sigma^2 as the two fixed variances have it, by makeSteps. */
+export function variancesOf(config: SchedulerConfig, steps: number): Variances[] {
+  const run = (variance: 'fixed_small' | 'fixed_large') => makeSteps(config, { scheduler: 'ddpm', variance, steps }); // prettier-ignore
+  const large = run('fixed_large');
+  return run('fixed_small').map(({ t, sigma }, i) => ({ t, small: sigma ** 2, large: large[i]!.sigma ** 2 }));
+}
+
+/** exp(v' log beta + (1 - v') log beta-tilde), v' = (v + 1) / 2 (Nichol & Dhariwal 2021, eq. 15). */
+export const between = ({ small, large }: Variances, v: number): number =>
+  Math.exp(((v + 1) / 2) * Math.log(large) + ((1 - v) / 2) * Math.log(small));
+
+const SEEDS = 4;
+
+function build(frame: Frame): void {
+  let lease: ViewLease | null = null;
+  let config: SchedulerConfig = parseSchedulerConfig({ beta_schedule: 'squaredcos_cap_v2' }, 'cosine');
+  const runs: { small: readonly TraceState[]; large: readonly TraceState[] } = { small: [], large: [] };
+  let map: Float32Array<ArrayBuffer> | null = null;
+
+  const steps = slider(frame, { name: 'steps', label: 'Steps of the run', min: 4, max: 250, value: 10 }, () => run()); // prettier-ignore
+  const which = choice(frame, { name: 'curves', label: 'Curves of', values: [['run', 'this run'], ['all', 'all 1,000 timesteps']], value: 'all' }, () => redraw()); // prettier-ignore
+  const v = slider(frame, { name: 'v', label: 'The network’s say v', min: -1, max: 1, step: 0.05, value: 0, format: (x) => x.toFixed(2) }, () => redraw()); // prettier-ignore
+  const at = slider(frame, { name: 'at', label: 'After step', min: 1, max: 10, value: 10, format: (k) => `${k} of ${at.input.max}` }, () => redraw()); // prettier-ignore
+  const digit = classControl(frame, '8', () => run());
+  const seed = seedControl(frame, 2, () => run());
+
+  const table = (): Variances[] => variancesOf(config, which.value === 'all' ? config.T : steps.value);
+  const curves = plot(frame, { title: 'The two variances and one between them' }, (P) => {
+    const rows = table().filter((r) => r.small > 1e-12);
+    const line = (f: (r: Variances) => number, colour: string, dash: string, key: string) =>
+      P.line(rows.map((r) => ({ t: r.t, y: f(r) })), { x: 't', y: 'y', stroke: colour, strokeWidth: 2, strokeDasharray: dash || undefined, className: `sym-${key}` }); // prettier-ignore
+    return {
+      x: { label: 'timestep t →' },
+      y: { label: '↑ variance', type: 'log', ticks: 5, tickFormat: (x: number) => String(x) },
+      marks: [
+        line((r) => r.large, 'var(--v-q)', '', 'large'),
+        line((r) => r.small, 'var(--v-p)', '7 3', 'small'),
+        line((r) => between(r, v.value), 'var(--v-update)', '2 3', 'v'),
+        P.ruleX([now().t], { stroke: 'var(--v-line)' }),
+      ],
+    };
+  });
+  const ratio = plot(frame, { title: 'β̃ as a share of β: they differ at the clean end only' }, (P) => {
+    const rows = table().filter((r) => r.small > 1e-12);
+    return {
+      x: { label: 't + 1 →', type: 'log', domain: [1, config.T], ticks: [1, 10, 100, 1000], tickFormat: (x: number) => String(x) }, // prettier-ignore
+      y: { label: '↑ β̃ / β', domain: [0, 1], ticks: 5 },
+      marks: [
+        P.ruleY([1], { stroke: 'var(--v-line)' }),
+        P.line(rows.map((r) => ({ t: r.t + 1, y: r.small / r.large })), { x: 't', y: 'y', stroke: 'var(--v-p)', strokeWidth: 2, className: 'sym-small' }), // prettier-ignore
+        P.ruleX([now().t + 1], { stroke: 'var(--v-line)' }),
+      ],
+    };
+  });
+  const strips = (['small', 'large'] as const).map((kind) => {
+    const strip = h('div', { class: 'dv-strip', style: '--cell: 5.5rem' });
+    frame.stage.append(h('figure', {}, h('figcaption', {}, kind === 'small' ? 'Runs with β̃' : 'The same runs with β'), strip)); // prettier-ignore
+    return Array.from({ length: SEEDS }, (_, n) => tensorCanvas(strip, { label: `seed ${n}`, sym: kind, colour: kind === 'small' ? 'p' : 'q' })); // prettier-ignore
+  });
+  const mapPlace = h('div', { class: 'dv-strip', style: '--cell: 9rem' });
+  const mapNote = h('figcaption', {});
+  const mapCanvas = tensorCanvas(mapPlace, { label: 'v of every pixel', sym: 'v', colour: 'update', palette: 'signed' }); // prettier-ignore
+  frame.stage.append(h('figure', { class: 'dv-wide' }, mapNote, mapPlace));
+  mapPlace.hidden = true;
+
+  /** The two variances of the step that leads to the state shown. */
+  const now = (): Variances => {
+    const rows = variancesOf(config, steps.value);
+    return rows[Math.min(at.value, rows.length) - 1]!;
+  };
+
+  const run = latest(frame, async (signal) => {
+    lease = await frame.lease();
+    config = lease.model.schedulerConfig;
+    const share = at.value / Number(at.input.max);
+    at.max(steps.value);
+    at.value = Math.max(1, Math.round(share * steps.value));
+    runs.small = runs.large = [];
+    map = null;
+    for (const kind of ['small', 'large'] as const)
+      runs[kind] = await trace(
+        lease,
+        { scheduler: 'ddpm', variance: `fixed_${kind}`, steps: steps.value, seed: seed.value, ...labelsFor(lease, digit.value, SEEDS) }, // prettier-ignore
+        signal,
+        (list, n) => {
+          frame.progress(`Four runs with ${kind === 'small' ? 'β̃' : 'β'}: step ${list.length - 1} of ${n}`, (list.length - 1) / n); // prettier-ignore
+          runs[kind] = list;
+          redraw();
+        },
+      );
+    redraw();
+    await look();
+  });
+  /** Where the model has learned a variance: its v at the state shown. */
+  async function look(): Promise<void> {
+    if (!lease?.model.learnsVariance) return;
+    const state = runs.small[Math.max(at.value - 1, 0)]!;
+    const { length } = sizeOf(lease);
+    const out = await evaluate(lease, state.x.slice(0, length), [state.t], [digit.value]);
+    map = out.slice(length, 2 * length);
+    redraw();
+  }
+  const looking = latest(frame, look);
+  at.input.addEventListener('change', () => lease && looking());
+
+  const redraw = soon(frame, () => {
+    curves.draw();
+    ratio.draw();
+    const n = now();
+    frame.symbol('small', n.small <= 1e-12 ? '0 (the last step)' : show(n.small));
+    frame.symbol('large', n.large === 0 ? '0 (the last step)' : show(n.large));
+    frame.symbol('v', n.small > 1e-12 ? show(between(n, v.value)) : '0');
+    const full = variancesOf(config, config.T);
+    const at1 = full.find((r) => r.t === 1)!;
+    const at100 = full.find((r) => r.t === 100)!;
+    frame.fact('ratio-1', 'β̃ / β at t = 1', show(at1.small / at1.large, 4));
+    frame.fact('ratio-100', 'at t = 100', show(at100.small / at100.large, 4));
+    frame.fact('between', `σ² for v = ${v.value.toFixed(2)} at t = ${n.t}`, n.small > 1e-12 ? show(between(n, v.value), 5) : '0'); // prettier-ignore
+    frame.fact('bounds', 'between β̃ and β', `${show(n.small, 5)} and ${show(n.large, 5)}`);
+    mapPlace.hidden = !map;
+    if (lease) {
+      mapNote.textContent = lease.model.learnsVariance
+        ? 'v of every pixel at this state: blue towards β̃, orange towards β'
+        : `${lease.source.title}: this model has not learned a variance, so there is no map of v to show. The curve above shows what each v would mean; a model with learned variance shows its map here.`;
+      if (map) mapCanvas.draw(imageOf(lease, map));
+      (['small', 'large'] as const).forEach((kind, row) => {
+        const state = runs[kind][Math.min(at.value, runs[kind].length - 1)];
+        strips[row]!.forEach((c, k) => {
+          if (state) c.draw(imageOf(lease!, state.x, k));
+          c.caption(`seed ${seed.value + k}`);
+        });
+      });
+    }
+    const [a, b] = [runs.small.at(-1), runs.large.at(-1)];
+    const done = a && b && runs.large.length === steps.value + 1;
+    if (done)
+      frame.fact('apart', 'the two rows at the end, root mean square apart', show(distance(a.x, b.x), 3));
+    frame.say(
+      `Over all ${config.T} timesteps β̃ is ${show(at1.small / at1.large, 2)} of β at t = 1 and ${show(at100.small / at100.large, 3)} at t = 100. In a run of ${steps.value} steps, at t = ${n.t}, they are ${show(n.small, 2)} and ${show(n.large, 2)}.` +
+        (done ? ` With β the ${steps.value < 30 ? 'few long steps leave the digits speckled or broken' : 'pictures come out nearly as with β̃'}; the rows end ${show(distance(a.x, b.x), 2)} apart.` : ''), // prettier-ignore
+    );
+  });
+  run();
+  redraw();
+}
+
+export const view: View = {
+  name: 'variances',
+  title: 'β̃, β and a learned variance',
+  question: 'Which variance should a step have: β̃, β, or a learned one?',
+  answer:
+    'With a thousand steps it hardly matters: β̃ is right if the picture is known exactly, β if it is pure noise, and the two agree but for the last few steps. With few, long steps they part, and β adds too much noise. A network can learn where between the two each pixel belongs; that pays in likelihood, and in runs of few steps.',
+  mount: (host, context) =>
+    mountFrame(
+      host,
+      context,
+      view,
+      {
+        text: [
+          'Both variances can be derived, for the two extreme kinds of data; real data lie between. The curves show them; the pictures show four seeds run with each, everything else the same. Take few steps, and they part ways.',
+        ],
+        formula: [
+          String.raw`\sym{small}{\tilde\beta_t}=\frac{1-\ab_{t-1}}{1-\ab_t}\,\sym{large}{\beta_t}\qquad \sym{v}{\sigma_t^2}=\exp\Bigl(\tfrac{1+v}{2}\log\sym{large}{\beta_t}+\tfrac{1-v}{2}\log\sym{small}{\tilde\beta_t}\Bigr)`,
+        ],
+        symbols: {
+          small: { tex: '\\tilde\\beta_t', what: 'the posterior’s; dashed', colour: 'p' },
+          large: { tex: '\\beta_t', what: 'the forward step’s', colour: 'q' },
+          v: { tex: '\\sigma_t^2', what: 'for your v; dotted', colour: 'update' },
+        },
+        presets: [
+          { label: 'Few steps', params: { steps: '6', at: '6', curves: 'run' } },
+          { label: 'The clean end', params: { curves: 'all' } },
+          { label: '50 steps', params: { steps: '50', at: '50', curves: 'run' } },
+        ],
+      },
+      build,
+    ),
+};
