@@ -44,6 +44,7 @@ const ROOMS = {
     'export',
     'views',
   ],
+  embed: ['element'],
   views: ['errors', 'tensor', 'gpu', 'scheduler', 'model', 'sampler', 'runtime'],
 };
 const SHADER_ROOMS = ['ops', 'display'];

@@ -3,7 +3,7 @@ import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 /** Puts the manifest and the models' runtime files beside the built page (in development, Vite serves them). */
-function weights(): Plugin {
+export function weights(): Plugin {
   const read = (path: string) => readFileSync(new URL(`weights/${path}`, import.meta.url));
   return {
     name: 'weights',
@@ -21,10 +21,33 @@ function weights(): Plugin {
   };
 }
 
+/** The embed's oEmbed answer. Addresses in it are whole ones: SITE_URL says where the site will be. */
+function oembed(): Plugin {
+  return {
+    name: 'oembed',
+    apply: 'build',
+    generateBundle() {
+      const site = process.env['SITE_URL'] ?? 'http://localhost:4173/';
+      const [width, height] = [400, 520];
+      const answer = {
+        version: '1.0',
+        type: 'rich',
+        title: 'Diffusion sampler',
+        provider_name: 'Diffusion sampler',
+        provider_url: site,
+        width,
+        height,
+        html: `<iframe src="${new URL('embed.html', site).href}" width="${width}" height="${height}" title="Diffusion sampler" loading="lazy" style="border:0"></iframe>`,
+      };
+      this.emitFile({ type: 'asset', fileName: 'oembed.json', source: JSON.stringify(answer, null, 1) });
+    },
+  };
+}
+
 export default defineConfig({
   base: './',
-  plugins: [weights()],
-  build: { rolldownOptions: { input: ['index.html', 'lecture.html'] } },
+  plugins: [weights(), oembed()],
+  build: { rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] } },
   test: {
     projects: [
       {
@@ -32,7 +55,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/browser/**'],
+          exclude: ['tests/browser/**', 'tests/element/**'],
           pool: 'forks',
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -42,7 +65,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          include: ['tests/browser/**/*.test.ts'],
+          include: ['tests/browser/**/*.test.ts', 'tests/element/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 180_000,

@@ -1,0 +1,3 @@
+import { DiffusionSampler } from '../element/define.ts';
+
+DiffusionSampler.base = new URL('weights/', document.baseURI);
