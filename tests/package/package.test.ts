@@ -1,0 +1,104 @@
+/** The package as npm gets it: packed, installed elsewhere, bundled, imported without a DOM; and its size. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { build } from 'vite';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const run = (command: string, args: string[], cwd = ROOT): string =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+const bin = (name: string) => join(ROOT, 'node_modules/.bin', name);
+
+let app: string;
+let installed: string;
+let tarball: string;
+
+beforeAll(() => {
+  app = mkdtempSync(join(tmpdir(), 'package-'));
+  run(process.execPath, ['tools/package.mjs']);
+  const [packed] = JSON.parse(
+    run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', app]),
+  ) as { filename: string }[];
+  tarball = join(app, packed!.filename);
+  installed = join(app, 'node_modules/diffusion-sampler');
+  mkdirSync(installed, { recursive: true });
+  run('tar', ['xzf', tarball, '--strip-components=1', '-C', installed]);
+  writeFileSync(join(app, 'package.json'), '{"type":"module"}');
+}, 180_000);
+afterAll(() => rmSync(app, { recursive: true, force: true }));
+
+it('publint and are-the-types-wrong find nothing', () => {
+  expect(run(bin('publint'), [tarball, '--strict'])).toContain('All good');
+  // Fails by its exit code; its words tell why.
+  run(bin('attw'), [tarball, '--profile', 'esm-only', '--exclude-entrypoints', './custom-elements.json']);
+});
+
+it('is imported on a server, where there is no window', () => {
+  const code = `
+    import * as core from 'diffusion-sampler';
+    import { DiffusionSampler } from 'diffusion-sampler/element';
+    import 'diffusion-sampler/define';
+    const { code } = await core.loadModel('digits').catch((e) => e);
+    console.log(typeof core.sample, core.SCHEDULERS.length, DiffusionSampler.name.length > 0, code);`;
+  expect(run(process.execPath, ['--input-type=module', '-e', code], app)).toBe('function 13 true no-webgpu-api\n'); // prettier-ignore
+});
+
+it('a clean Vite app builds with it, and takes of the core what it uses', async () => {
+  writeFileSync(join(app, 'index.html'), '<script type="module" src="./main.js"></script>');
+  const bundle = async (code: string): Promise<string> => {
+    writeFileSync(join(app, 'main.js'), code);
+    await build({
+      root: app,
+      configFile: false,
+      logLevel: 'silent',
+      build: { outDir: 'out', emptyOutDir: true },
+    });
+    const assets = join(app, 'out/assets');
+    return readdirSync(assets).map((name) => (name.endsWith('.js') ? readFileSync(join(assets, name), 'utf8') : '')).join(''); // prettier-ignore
+  };
+  expect(await bundle("import 'diffusion-sampler/define';")).toContain('customElements.define');
+  const noise = await bundle(
+    "import { normals } from 'diffusion-sampler'; console.log(normals(1, 0, 0, 4));",
+  );
+  expect(noise).not.toContain('customElements');
+  const unused = await bundle("import 'diffusion-sampler';");
+  expect(unused.length).toBeLessThan(2000); // Vite's own
+});
+
+it('types are there for a strict program', () => {
+  writeFileSync(
+    join(app, 'main.ts'),
+    `import { sample, loadModel, DiffusionError, type Sample } from 'diffusion-sampler';
+     import 'diffusion-sampler/define';
+     const model = await loadModel('digits', { dtype: 'f16' });
+     for await (const s of sample(model, { steps: 4, scheduler: 'ddim' })) { const t: number = (s satisfies Sample).t; void t; }
+     const el = document.querySelector('diffusion-sampler')!;
+     el.addEventListener('step', ({ detail }) => { const k: number = detail.index; void k; });
+     el.addEventListener('error', ({ detail }) => { void (detail satisfies DiffusionError).code; });
+     // @ts-expect-error there is no such sampler
+     sample(model, { scheduler: 'nonsense' });`,
+  );
+  const flags = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2024,dom,dom.iterable']; // prettier-ignore
+  run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...flags, 'main.ts'], app);
+});
+
+it('keeps to its size', () => {
+  const read = (name: string) => readFileSync(join(installed, 'dist', name), 'utf8');
+  const seen = new Set<string>();
+  const visit = (name: string): void => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    for (const [, next] of read(name).matchAll(/(?:from|import)\s*"\.\/([^"]+)"/g)) visit(next!);
+  };
+  visit('define.js');
+  const sum = [...seen].reduce((bytes, name) => bytes + gzipSync(read(name), { level: 9 }).length, 0);
+  expect(sum).toBeLessThan(76 * 1024);
+  expect(gzipSync(read('diffusion-sampler.min.js'), { level: 9 }).length).toBeLessThan(84 * 1024);
+  const { dependencies } = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as Record<string, unknown>; // prettier-ignore
+  expect(dependencies).toBeUndefined();
+});
