@@ -199,6 +199,7 @@ const OPTIONS: Readonly<Record<keyof RecipeOptions, Check>> = {
   epsFromClipped: flag,
   invert: flag,
   compat: word,
+  top: whole,
 };
 
 const isObject = (v: unknown): v is Record<string, unknown> =>

@@ -142,6 +142,11 @@ export interface RunOptions {
   /** ddim only: 0 (deterministic) to 1 (as noisy as DDPM). */
   readonly eta?: number;
   readonly spacing?: Spacing;
+  /**
+   * The noisiest timestep, T - 1 unless given: the run sees the schedule up to there only, and x_T stands there. All samplers
+   * then start at one level, and not where alphaBar is so near 0 that x0Hat, (x - s eps) / a, is all error (cosine).
+   */
+  readonly top?: number;
   /** Timesteps in place of steps and spacing, strictly falling, in [0, T - 1]; ddpm, ddim and pndm. */
   readonly timesteps?: readonly number[];
   /** A respacing string of guided-diffusion in place of steps and spacing: "250", "10,15,20", "ddim50"; likewise. */
@@ -243,6 +248,18 @@ export function makeSteps(config: SchedulerConfig, run: RunOptions = {}): Step[]
       'Timesteps are given twice: as a list or respacing, and as steps or spacing.',
       'Give one of them.',
     );
+  if (run.top !== undefined) {
+    const { top, ...rest } = run;
+    if (!(Number.isInteger(top) && top >= 1 && top < config.T) || run.compat)
+      refuse(
+        `A run from timestep ${top}${run.compat ? ` with compat ${run.compat}` : ''} is not possible.`,
+        `Choose a whole number from 1 to ${config.T - 1}, without compat.`,
+      );
+    const { alphaBar } = makeSchedule(config);
+    const values = Array.from({ length: top + 1 }, (_, t) => 1 - alphaBar[t]! / (alphaBar[t - 1] ?? 1));
+    const betas = { kind: 'trained', values } as const;
+    return makeSteps({ ...config, T: top + 1, betas, zeroSnr: false }, rest);
+  }
   const legal = (t: number, i: number, list: readonly number[]) =>
     Number.isInteger(t) && t >= 0 && t < config.T && (i === 0 || t < list[i - 1]!);
   if (run.timesteps && !(run.timesteps.length > 0 && run.timesteps.every(legal)))

@@ -47,7 +47,7 @@ export const views: Readonly<Record<string, () => Promise<View>>> = {
   inside: async () => (await import('./step.ts')).view,
   noise: async () => (await import('./noise.ts')).view,
   variances: async () => (await import('./variances.ts')).view,
-  // solvers follows, by LECTURE2; inside is done
+  solvers: async () => (await import('./solvers.ts')).view,
   guidance: async () => (await import('./guidance.ts')).view,
   mixture: async () => (await import('./mixture.ts')).view,
 };
