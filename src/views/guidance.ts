@@ -144,7 +144,14 @@ function build(frame: Frame): void {
       return {
         height: 220,
         x: { label: 'timestep t →', labelArrow: 'none', domain: [T, 0] },
-        y: { label: '↑ root mean square', type: 'log', ticks: 4, domain: [1e-4, 1], clamp: true },
+        y: {
+          label: '↑ root mean square',
+          type: 'log',
+          ticks: 4,
+          domain: [1e-4, 1],
+          clamp: true,
+          tickFormat: (v: number) => show(v, 1).replace('1 · ', ''),
+        },
         marks: [
           P.ruleY([1e-4], { stroke: 'var(--v-edge)' }),
           ...lines.flatMap(({ y, colour, className, text }) => [
@@ -264,7 +271,7 @@ function build(frame: Frame): void {
           ? 'At w = 0 the class is not heard at all.'
           : w.value === 1
             ? 'At w = 1 nothing is exaggerated.'
-            : `Blue and orange in the difference are the strokes that the class asks for and forbids${w.value >= 6 ? '; so far out strokes get thick and hard' : ''}.`), // prettier-ignore
+            : 'Where the difference is blue the class asks for a brighter pixel, where it is orange for a darker one.'), // prettier-ignore
     );
   });
   start();
@@ -275,7 +282,7 @@ export const view: View = {
   title: 'Guidance',
   question: 'What does guidance add to a step?',
   answer:
-    'A direction: the difference between what the network predicts when told the class and when not. It is a small picture of the strokes that would make the state more of its class, and guidance walks along it w times as far. At w = 0 the class is not heard, at 1 it is followed, beyond it is exaggerated: surer, but less varied, and with strokes that grow thick.',
+    'A direction: the difference between what the network predicts when told the class and when not. It is a small picture of the strokes that would make the state more of its class, and guidance walks along it w times as far. At w = 0 the class is not heard, at 1 it is followed, beyond it is exaggerated: what the seed alone would have drawn gives way to the class. It moves the predicted picture most in the first, noisy steps.',
   mount: (host, context) =>
     mountFrame(
       host,
@@ -286,7 +293,8 @@ export const view: View = {
           'In each step the network is asked twice, with the class and without. Where both say the same, the class does not matter; where they differ, you see what the class is about. The same seed is drawn at every strength.',
         ],
         formula: [
-          String.raw`\sym{eps}{\varepsilon}=\sym{null}{\varepsilon_{\text{null}}}+\sym{w}{w}\,\bigl(\sym{diff}{\sym{class}{\varepsilon_{\text{class}}}-\sym{null}{\varepsilon_{\text{null}}}}\bigr)\qquad \sym{x0}{\hat x_0}=\bigl(x_t-\sqrt{1-\ab_t}\,\sym{eps}{\varepsilon}\bigr)/\sqrt{\ab_t}`,
+          String.raw`\sym{eps}{\varepsilon}=\sym{null}{\varepsilon_{\text{null}}}+\sym{w}{w}\,\bigl(\sym{diff}{\sym{class}{\varepsilon_{\text{class}}}-\sym{null}{\varepsilon_{\text{null}}}}\bigr)`,
+          String.raw`\sym{x0}{\hat x_0}=\bigl(x_t-\sqrt{1-\ab_t}\,\sym{eps}{\varepsilon}\bigr)/\sqrt{\ab_t}`,
         ],
         symbols: {
           eps: { tex: '\\varepsilon', what: 'what the step is made with', colour: 'p' },
