@@ -301,7 +301,7 @@ export const view: View = {
   title: 'Few steps, which solver',
   question: 'Few steps: which solver?',
   answer:
-    'Sampling without added noise solves a differential equation, and with more steps all of these end in one and the same picture. Count evaluations of the network, not steps. With ten to twenty of them the multistep solvers, UniPC and DPM-Solver++, come nearest, because they use again what they have already asked. A high order alone is not enough: Runge–Kutta asks four times a step, and with so few evaluations its steps are too long to work at all.',
+    'Sampling without added noise solves a differential equation, and with more steps the solvers near one and the same picture. Count evaluations of the network, not steps. With ten to twenty of them UniPC comes nearest: like DPM-Solver++ it uses again what it has already asked. Where the steps lie matters as much: the same Heun is far off with even timesteps, and among the best with Karras’ (EDM). A high order alone is not enough: Runge–Kutta asks four times a step, and with so few evaluations its steps are too long to work at all.',
   mount: (host, context) =>
     mountFrame(
       host,
