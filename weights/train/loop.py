@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -22,11 +23,12 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 def add_options(ap: argparse.ArgumentParser, *, images: int, batch: int, out: Path | None) -> None:
     ap.add_argument("--images", type=int, default=images, help="images to see in all")
+    ap.add_argument("--minutes", type=float, default=math.inf, help="or until so long after the start, what comes first")
     ap.add_argument("--batch", type=int, default=batch)
     ap.add_argument("--part", type=int, help="images that a thread takes at once (default: the batch over the threads)")
     ap.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="on a CPU")
     ap.add_argument("--lr", type=float, default=1e-3)
-    ap.add_argument("--decay-from", type=float, default=0.75, help="share of the run at constant rate")
+    ap.add_argument("--decay-from", type=float, default=0.75, help="share of the run (of --minutes) at constant rate")
     ap.add_argument("--ema", type=float, default=0.999)
     ap.add_argument("--drop", type=float, default=0.1, help="share of labels replaced by the null class")
     ap.add_argument("--seed", type=int, default=0)
@@ -46,7 +48,7 @@ def train(
     null: int,
     loss_of: Loss,
 ) -> None:
-    """Sees `args.images` pictures; resumes from `args.out`/last.pt, else from `args.start`.
+    """Sees `args.images` pictures, or as many as there is time for; resumes from `args.out`/last.pt, else from `args.start`.
 
     On a CPU each thread takes whole parts of the batch through the network, rather than all of them sharing every
     operation: they wait for each other once a step, which is what a machine with other work to do can afford.
@@ -102,8 +104,9 @@ def train(
         torch.set_num_threads(1)
     pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1) if DEVICE == "cpu" else None)
     losses: list[dict[str, torch.Tensor]] = []
-    began, step = time.time(), 0
-    while images < args.images:
+    start = began = time.time()
+    step = 0
+    while (done := max(images / args.images, (time.time() - start) / 60 / args.minutes)) < 1:
         # One generator a step: a resumed run sees the batches that it would have seen.
         g = torch.Generator().manual_seed(args.seed * 1_000_000_007 + images)
         at = torch.randint(0, count(), (args.batch,), generator=g)
@@ -124,7 +127,7 @@ def train(
             p.grad = sum(parts_of_it[1:], parts_of_it[0])
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         warm = min(1.0, ((images - began_at) / args.batch + 1) / 200)
-        fall = min(1.0, (1 - images / args.images) / (1 - args.decay_from))
+        fall = min(1.0, (1 - done) / (1 - args.decay_from))
         for group in opt.param_groups:
             group["lr"] = args.lr * warm * fall
         opt.step()
