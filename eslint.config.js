@@ -33,6 +33,7 @@ const ROOMS = {
   ],
   element: [
     'errors',
+    'tensor',
     'gpu',
     'weights',
     'scheduler',

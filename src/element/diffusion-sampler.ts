@@ -17,6 +17,7 @@ import { runtime, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
 import type { SchedulerName } from '../scheduler/index.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
+import type { Tensor } from '../tensor.ts';
 import type { ModelSource } from '../weights/source.ts';
 import { announce } from './announcer.ts';
 import css from './style.css?inline';
@@ -173,6 +174,8 @@ export class DiffusionSampler extends Base {
   #quarter = 0;
   #lastStep = 0;
   #lastPaint = -Infinity;
+  /** What is on the canvas. */
+  #drawn: { readonly xT: Tensor; readonly view: StateView } | null = null;
   #paintTimer: ReturnType<typeof setTimeout> | undefined;
   #loopTimer: ReturnType<typeof setTimeout> | undefined;
   #seen = false;
@@ -638,7 +641,7 @@ export class DiffusionSampler extends Base {
     this.#player?.destroy();
     this.#display?.destroy();
     this.#lease?.release();
-    this.#loading = this.#player = this.#display = this.#lease = null;
+    this.#loading = this.#player = this.#display = this.#lease = this.#drawn = null;
   }
 
   #release(): void {
@@ -835,15 +838,19 @@ export class DiffusionSampler extends Base {
     const [player, lease] = [this.#player, this.#lease];
     const state = player?.at(player.index);
     if (!state || !lease || this.#unmount) return;
+    const view = isStateView(this.view) ? this.view : 'x_t';
+    const drawing = { xT: state.xT, view };
+    const { xT: last, view: lastView } = this.#drawn ?? {};
+    if (last === state.xT && lastView === view && this.#display?.gpu === lease.gpu) return; // it is there
     this.#lastPaint = performance.now();
     try {
       if (this.#display?.gpu !== lease.gpu) {
         const side = Math.min(Math.max(Math.round(this.clientWidth * devicePixelRatio), 128), 1024);
         this.#display = new Display(lease.gpu, this.#ui.canvas, { side });
       }
-      const view = isStateView(this.view) ? this.view : 'x_t';
       const { schedulerConfig } = lease.model;
       this.#display.draw(termsOf(view, state, schedulerConfig) ?? termsOf('x_t', state, schedulerConfig)!);
+      this.#drawn = drawing;
     } catch (error) {
       this.#fail(error);
     }
