@@ -2,6 +2,7 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
+import type { Choose } from './gpu/tape.ts';
 import {
   bufferSize,
   canSample,
@@ -32,6 +33,7 @@ export interface MemoryPlan {
 /**
  * The bytes of a model in a run of this shape, or of its weights alone, from its config, without a GPU.
  * @param limit bytes that the GPU binds in one piece; larger batches go through the network in several
+ * @param choose how convolutions are computed: the memory that they take differs. The plain way unless given
  * @throws unsupported-model, when a run of this shape is none for this network
  */
 export function planMemory(
@@ -39,6 +41,7 @@ export function planMemory(
   shape: StepShape | null,
   dtype: DType,
   limit = DEFAULT_BINDING,
+  choose?: Choose,
 ): MemoryPlan {
   const weights = UNetWeights.planned(config, dtype);
   if (!shape) {
@@ -51,7 +54,9 @@ export function planMemory(
     buffers += size;
     return { label, size } as unknown as GPUBuffer; // bound, and no more: nothing is built
   };
-  const { bytes, largestBinding } = tapesMemory(recordStep(config, weights, shape, make, 'the model', limit));
+  const { bytes, largestBinding } = tapesMemory(
+    recordStep(config, weights, shape, make, 'the model', limit, choose),
+  );
   const working = buffers + bytes + READ_BACK;
   return { weights: weights.bytes, working, total: weights.bytes + working, largestBinding };
 }

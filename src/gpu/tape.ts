@@ -68,8 +68,31 @@ function layerNumbers({ shader, constants }: Dispatch): ArrayBuffer {
   return view.buffer;
 }
 
+/** One image of a convolution: what its variant may depend on (not on the batch, so that batches equal singles). */
+export interface ConvShape {
+  readonly cIn: number;
+  readonly cOut: number;
+  readonly size: number;
+  readonly stride: number;
+  /** Of the output. */
+  readonly h: number;
+  readonly w: number;
+}
+
+export type ConvVariant = 'direct' | 'winograd';
+export type Choose = (shape: ConvShape) => ConvVariant;
+
 export class Tape {
   readonly dispatches: Dispatch[] = [];
+  /** Dispatches that run once, when the tape is built: weights in another form. */
+  readonly preparations: Dispatch[] = [];
+  readonly #prepared = new Map<string, Tensor>();
+  /** Which way a convolution is computed. */
+  readonly choose: Choose;
+
+  constructor(choose: Choose = () => 'direct') {
+    this.choose = choose;
+  }
 
   /** A tensor that lives from its first write to its last read. */
   temp(label: string, shape: Shape, dtype: DType, layout: Layout = 'c4'): Tensor {
@@ -85,6 +108,20 @@ export class Tape {
     this.dispatches.push(dispatch);
   }
 
+  /**
+   * A tensor that is made once, when the tape is built, and lives as long as the recording. The same label gives the
+   * same tensor.
+   */
+  prepared(label: string, shape: Shape, dispatch: (out: Tensor) => Dispatch): Tensor {
+    let tensor = this.#prepared.get(label);
+    if (!tensor) {
+      tensor = makeTensor(label, shape, 'f32', 'planar', true);
+      this.#prepared.set(label, tensor);
+      this.preparations.push(dispatch(tensor));
+    }
+    return tensor;
+  }
+
   get flops(): number {
     return this.dispatches.reduce((sum, d) => sum + (d.flops ?? 0), 0);
   }
@@ -94,12 +131,13 @@ export class Tape {
    * @param owned storages that have their memory from another tape; those of this one are added
    */
   memory(owned = new Set<Storage>()): { bytes: number; largestBinding: number } {
-    let bytes = Math.max(this.dispatches.length, 1) * SLOT;
+    const all = [...this.preparations, ...this.dispatches];
+    let bytes = Math.max(all.length, 1) * SLOT;
     for (const slot of plan(this.dispatches, owned)) {
       bytes += slot.bytes;
       slot.tensors.forEach((storage) => owned.add(storage));
     }
-    const sizes = this.dispatches.flatMap((d) =>
+    const sizes = all.flatMap((d) =>
       d.bindings.map((b) => (!b ? 0 : 'storage' in b ? b.storage.bytes : b.size)),
     );
     return { bytes, largestBinding: sizes.reduce((a, b) => Math.max(a, b), 0) };
@@ -116,8 +154,9 @@ export class Tape {
   /** @throws limits-too-small when a tensor is larger than one binding may be; out-of-memory; gpu-error */
   async build(gpu: Gpu, label: string): Promise<Recording> {
     const { device } = gpu;
+    const all = [...this.preparations, ...this.dispatches];
     const limit = device.limits.maxStorageBufferBindingSize;
-    for (const { bindings } of this.dispatches)
+    for (const { bindings } of all)
       for (const b of bindings)
         if (b && 'storage' in b && b.storage.bytes > limit)
           throw new DiffusionError(
@@ -128,14 +167,14 @@ export class Tape {
 
     device.pushErrorScope('validation');
     device.pushErrorScope('out-of-memory');
-    const pipelines = Promise.all(this.dispatches.map((d) => pipeline(gpu, d)));
+    const pipelines = Promise.all(all.map((d) => pipeline(gpu, d)));
     const owned = plan(this.dispatches).map(({ bytes, tensors, usage }) => {
       const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
       for (const tensor of tensors) tensor.buffer = buffer;
       return buffer;
     });
     // The numbers of all launches in one buffer, a slot each.
-    const numbers = this.dispatches.map(layerNumbers);
+    const numbers = all.map(layerNumbers);
     const layers = device.createBuffer({
       label: `${label}.layers`,
       size: Math.max(numbers.length, 1) * SLOT,
@@ -168,7 +207,7 @@ export class Tape {
         { cause },
       );
     }
-    const commands = this.dispatches.map((d, i): Command => {
+    const commands = all.map((d, i): Command => {
       const pipeline = compiled[i]!;
       const entries: GPUBindGroupEntry[] = d.bindings.flatMap((b, binding) =>
         b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
@@ -183,8 +222,20 @@ export class Tape {
       const grid = fold(Math.ceil(d.threads / d.workgroupSize));
       return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0 };
     });
-    return new Recording(label, commands, owned);
+    const first = this.preparations.length;
+    if (first) run(device, new Recording(`${label}.preparation`, commands.slice(0, first), []));
+    return new Recording(label, commands.slice(first), owned);
   }
+}
+
+/** Replays a recording in a submit of its own. */
+export function run(device: GPUDevice, recording: Recording): void {
+  const { label } = recording;
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  recording.replay(pass);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
 }
 
 interface Command {

@@ -1,8 +1,12 @@
 import code from '../../shaders/conv2d.wgsl?raw';
+import inputCode from '../../shaders/winograd_input.wgsl?raw';
+import outputCode from '../../shaders/winograd_output.wgsl?raw';
+import weightsCode from '../../shaders/winograd_weights.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Shape, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
-import { expect } from './launch.ts';
+import { expect, WORKGROUP } from './launch.ts';
+import { upsampleNearest } from './upsample_nearest.ts';
 
 export interface Padding {
   readonly top: number;
@@ -25,6 +29,8 @@ export interface ConvOptions {
   readonly stride?: number;
   /** Zeros around the image; `(size - 1) / 2` on every side unless given. */
   readonly padding?: Padding;
+  /** x is first upsampled by two, every pixel repeated. */
+  readonly upsampled?: boolean;
   /** (N, cOut, 1, 1), added to every pixel of its image. */
   readonly timeBias?: Tensor | null;
   /** Added before `scale`; same shape as the output. */
@@ -34,7 +40,13 @@ export interface ConvOptions {
   readonly activation?: Activation | null;
 }
 
-/** out = activation(scale * (conv(x) + bias + timeBias + residual)). x (N, cIn, H, W) -> (N, cOut, H', W'). shaders/conv2d.wgsl */
+/** Bytes of one temporary of Winograd's convolution; a batch that needs more is done in parts. */
+const PART = 2 ** 25;
+
+/**
+ * out = activation(scale * (conv(x) + bias + timeBias + residual)). x (N, cIn, H, W) -> (N, cOut, H', W').
+ * shaders/conv2d.wgsl, or shaders/winograd_*.wgsl: the tape chooses, by the shape of one image.
+ */
 export function conv2d(
   tape: Tape,
   label: string,
@@ -42,41 +54,58 @@ export function conv2d(
   w: ConvWeights,
   options: ConvOptions = {},
 ): Tensor {
-  const { stride = 1, timeBias = null, residual = null, scale = 1, activation = null } = options;
+  const { stride = 1, timeBias = null, residual = null, upsampled = false } = options;
   const around = (w.size - 1) / 2;
-  const { top, left, bottom, right } = options.padding ?? {
-    top: around,
-    left: around,
-    bottom: around,
-    right: around,
-  };
-  const [n, , hIn, wIn] = x.shape;
-  expect(label, x, [n, w.cIn, hIn, wIn]);
-  const h = Math.floor((hIn + top + bottom - w.size) / stride) + 1;
-  const width = Math.floor((wIn + left + right - w.size) / stride) + 1;
+  const even = { top: around, left: around, bottom: around, right: around };
+  const padding = options.padding ?? even;
+  const [n, , hSmall, wSmall] = x.shape;
+  expect(label, x, [n, w.cIn, hSmall, wSmall]);
+  const zoom = upsampled ? 2 : 1;
+  const [hIn, wIn] = [hSmall * zoom, wSmall * zoom];
+  const h = Math.floor((hIn + padding.top + padding.bottom - w.size) / stride) + 1;
+  const width = Math.floor((wIn + padding.left + padding.right - w.size) / stride) + 1;
   const shape: Shape = [n, w.cOut, h, width];
   if (timeBias) expect(label, timeBias, [n, w.cOut, 1, 1]);
   if (residual) expect(label, residual, shape);
+  const tileable = w.size === 3 && stride === 1 && Object.values(padding).every((p) => p === 1);
+  const variant = tape.choose({ cIn: w.cIn, cOut: w.cOut, size: w.size, stride, h, w: width });
+  if (variant === 'winograd' && tileable) return winograd(tape, label, x, w, shape, options);
+  const image = upsampled ? upsampleNearest(tape, `${label}.upsampled`, x) : x;
+  return direct(tape, label, image, w, shape, padding, options);
+}
+
+const extras = ({ timeBias = null, residual = null, activation = null }: ConvOptions) => ({
+  defines: { TIME_BIAS: timeBias !== null, RESIDUAL: residual !== null, ...activationDefines(activation) },
+  text: activation ? activationCode : '',
+  bindings: [timeBias, residual],
+});
+
+function direct(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: ConvWeights,
+  shape: Shape,
+  { top, left }: Padding,
+  options: ConvOptions,
+): Tensor {
+  const [n, , hIn, wIn] = x.shape;
+  const [, , h, width] = shape;
+  const { stride = 1, scale = 1 } = options;
   const out = tape.temp(label, shape, x.dtype);
-  const plain = w.size === 1 && stride === 1 && h === hIn && width === wIn;
-  const tiles = Math.ceil((h * width) / 16);
-  const groups = Math.ceil(blocks(w.cOut) / 4);
+  const { defines, text, bindings } = extras(options);
   tape.record({
     label,
-    shader: { name: 'conv2d', code: (activation ? activationCode : '') + code },
+    shader: { name: 'conv2d', code: text + code },
     dtype: x.dtype,
     defines: {
-      PLAIN: plain,
+      PLAIN: w.size === 1 && stride === 1 && h === hIn && width === wIn,
       STACKED: false,
       BIAS: true,
-      TIME_BIAS: timeBias !== null,
-      RESIDUAL: residual !== null,
-      ...activationDefines(activation),
+      ...defines,
     },
     constants: {
-      N: n,
-      CI_BLOCKS: blocks(w.cIn),
-      CO_BLOCKS: blocks(w.cOut),
+      ...product(n, w.cIn, w.cOut, h * width),
       H_IN: hIn,
       W_IN: wIn,
       W_OUT: width,
@@ -86,15 +115,102 @@ export function conv2d(
       LEFT: left,
       SCALE: scale,
       PIXELS_IN: hIn * wIn,
-      PIXELS: h * width,
-      TILES: tiles,
-      GROUPS: groups,
-      STORES: 16,
     },
-    bindings: [out, x, w.weight, w.bias, timeBias, residual],
-    threads: n * groups * tiles * 4,
-    workgroupSize: 32,
+    bindings: [out, x, w.weight, w.bias, ...bindings],
+    ...grid(n, w.cOut, h * width),
     flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
   });
+  return out;
+}
+
+const product = (n: number, cIn: number, cOut: number, pixels: number) => ({
+  N: n,
+  CI_BLOCKS: blocks(cIn),
+  CO_BLOCKS: blocks(cOut),
+  PIXELS: pixels,
+  TILES: Math.ceil(pixels / 16),
+  GROUPS: Math.ceil(blocks(cOut) / 4),
+  STORES: 16,
+});
+
+const grid = (n: number, cOut: number, pixels: number) => ({
+  threads: n * Math.ceil(blocks(cOut) / 4) * Math.ceil(pixels / 16) * 4,
+  workgroupSize: 32,
+});
+
+/** F(2x2, 3x3): 16 products of matrices instead of 36 multiplications for every four pixels. */
+function winograd(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: ConvWeights,
+  shape: Shape,
+  options: ConvOptions,
+): Tensor {
+  const [n, , h, width] = shape;
+  const { scale = 1, upsampled = false } = options;
+  const [ciBlocks, coBlocks] = [blocks(w.cIn), blocks(w.cOut)];
+  const weights = tape.prepared(`${label}.winograd`, [16, coBlocks, ciBlocks, 16], (made) => ({
+    label: `${label}.winograd`,
+    shader: { name: 'winograd_weights', code: weightsCode },
+    dtype: x.dtype,
+    constants: { CI_BLOCKS: ciBlocks, CO_BLOCKS: coBlocks },
+    bindings: [made, w.weight],
+    threads: coBlocks * ciBlocks * 4,
+    workgroupSize: WORKGROUP,
+  }));
+  const out = tape.temp(label, shape, x.dtype);
+  const { defines, text, bindings } = extras(options);
+  const tilesX = Math.ceil(width / 2);
+  const image = tilesX * Math.ceil(h / 2);
+  const part = Math.max(1, Math.floor(PART / (image * 256 * Math.max(ciBlocks, coBlocks))));
+  for (let first = 0; first < n; first += part) {
+    const count = Math.min(part, n - first);
+    const tiles = image * count;
+    const common = { H: h, W: width, TILES_X: tilesX, TILES_IMAGE: image, TILES: tiles, FIRST: first };
+    const patches = tape.temp(`${label}.patches`, [16, w.cIn, 1, tiles], 'f32');
+    tape.record({
+      label: `${label}.patches`,
+      shader: { name: 'winograd_input', code: inputCode },
+      dtype: x.dtype,
+      defines: { UPSAMPLED: upsampled },
+      constants: { C_BLOCKS: ciBlocks, ...common },
+      bindings: [patches, x],
+      threads: ciBlocks * tiles,
+      workgroupSize: WORKGROUP,
+    });
+    const products = tape.temp(`${label}.products`, [16, w.cOut, 1, tiles], 'f32');
+    tape.record({
+      label: `${label}.products`,
+      shader: { name: 'conv2d', code },
+      dtype: 'f32',
+      defines: { PLAIN: true, STACKED: true, BIAS: false, ...extras({}).defines },
+      constants: {
+        ...product(16, w.cIn, w.cOut, tiles),
+        H_IN: 1,
+        W_IN: tiles,
+        W_OUT: tiles,
+        K: 1,
+        STRIDE: 1,
+        TOP: 0,
+        LEFT: 0,
+        SCALE: 1,
+        PIXELS_IN: tiles,
+      },
+      bindings: [products, patches, weights],
+      ...grid(16, w.cOut, tiles),
+      flops: 2 * count * w.cOut * h * width * w.cIn * 9, // as the direct way counts
+    });
+    tape.record({
+      label,
+      shader: { name: 'winograd_output', code: text + outputCode },
+      dtype: x.dtype,
+      defines,
+      constants: { C_BLOCKS: coBlocks, ...common, SCALE: scale },
+      bindings: [out, products, null, w.bias, ...bindings],
+      threads: coBlocks * tiles,
+      workgroupSize: WORKGROUP,
+    });
+  }
   return out;
 }

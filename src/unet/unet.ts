@@ -158,7 +158,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     }
     const sampling = samplingOf(config, 'up', i);
     const up = `${block}.upsamplers.0`;
-    if (sampling === 'conv') x = conv(`${up}.conv`, upsampleNearest(tape, up, x));
+    if (sampling === 'conv') x = conv(`${up}.conv`, x, { upsampled: true });
     else if (sampling === 'resnet') x = resnet(up, x, emb, 1, upsampleNearest);
   }
 

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
+import type { ConvVariant } from '../../src/gpu/tape.ts';
 import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
 import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { upsampleNearest } from '../reference/upsample_nearest.ts';
 import { conv2d as reference, type ConvReference } from '../reference/conv2d.ts';
 
 const gpu = useGpu();
@@ -16,6 +18,7 @@ interface Case {
   readonly stride?: number;
   readonly padding?: ConvReference['padding'];
   readonly extras?: boolean;
+  readonly upsampled?: boolean;
   readonly activation?: Activation;
 }
 
@@ -30,6 +33,14 @@ const CASES: Record<string, Case> = {
   'stride 2, padding right and bottom': { x: [2, 3, 8, 6], cOut: 5, size: 3, stride: 2, padding: LOPSIDED },
   'time bias, residual and scale': { x: [3, 7, 4, 3], cOut: 6, size: 3, extras: true },
   'relu behind it': { x: [2, 4, 5, 3], cOut: 6, size: 1, activation: 'relu' },
+  'time bias, residual, scale and relu, many blocks': {
+    x: [2, 20, 9, 6],
+    cOut: 37,
+    size: 3,
+    extras: true,
+    activation: 'relu',
+  },
+  upsampled: { x: [2, 5, 3, 4], cOut: 6, size: 3, upsampled: true },
   'wider than high': { x: [1, 4, 1, 33], cOut: 4, size: 3 },
 };
 
@@ -48,7 +59,8 @@ function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
     ...(c.padding ? { padding: c.padding } : {}),
     ...(c.activation ? { activation: c.activation } : {}),
   };
-  const plain = reference(x, weight, bias.data, options);
+  const image = c.upsampled ? upsampleNearest(x) : x;
+  const plain = reference(image, weight, bias.data, options);
   const extras: Extras = c.extras
     ? { timeBias: fill([c.x[0], c.cOut, 1, 1], 4), residual: fill(plain.shape, 5), scale: 0.5 }
     : {};
@@ -58,38 +70,51 @@ function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
     bias,
     options,
     extras,
-    wanted: reference(x, weight, bias.data, { ...options, ...extras }),
+    upsampled: c.upsampled ?? false,
+    wanted: reference(image, weight, bias.data, { ...options, ...extras }),
   };
 }
 
-describe.each(DTYPES)('conv2d in %s', (dtype) => {
-  const run = (t: ReturnType<typeof inputs>) =>
-    launch(gpu(), dtype, (b) => {
-      const [cOut, cIn, size] = t.weight.shape;
-      const extra: ConvOptions = {
-        scale: t.extras.scale ?? 1,
-        timeBias: t.extras.timeBias ? b.input('time', t.extras.timeBias) : null,
-        residual: t.extras.residual ? b.input('residual', t.extras.residual) : null,
-      };
-      const w = {
-        weight: b.weights('weight', packMatrix(Float32Array.from(t.weight.data), cOut, cIn, size)),
-        bias: b.weights('bias', padBlocks(Float32Array.from(t.bias.data), 1, cOut)),
-        cIn,
-        cOut,
-        size,
-      };
-      return {
-        out: conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra }),
-      };
-    });
+const KINDS = (['direct', 'winograd'] as const).flatMap((v) => DTYPES.map((d) => [v, d] as const));
+/** The other variants do 3x3 kernels of stride 1 only, and leave the rest to the direct one. */
+const casesOf = (variant: ConvVariant) =>
+  Object.entries(CASES).filter(([, c]) => variant === 'direct' || (c.size === 3 && !c.stride));
 
-  it.each(Object.entries(CASES))('%s: integers come out exactly', async (_, c) => {
+describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
+  const run = (t: ReturnType<typeof inputs>) =>
+    launch(
+      gpu(),
+      dtype,
+      (b) => {
+        const [cOut, cIn, size] = t.weight.shape;
+        const extra: ConvOptions = {
+          upsampled: t.upsampled,
+          scale: t.extras.scale ?? 1,
+          timeBias: t.extras.timeBias ? b.input('time', t.extras.timeBias) : null,
+          residual: t.extras.residual ? b.input('residual', t.extras.residual) : null,
+        };
+        const w = {
+          weight: b.weights('weight', packMatrix(Float32Array.from(t.weight.data), cOut, cIn, size)),
+          bias: b.weights('bias', padBlocks(Float32Array.from(t.bias.data), 1, cOut)),
+          cIn,
+          cOut,
+          size,
+        };
+        return {
+          out: conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra }),
+        };
+      },
+      1,
+      variant,
+    );
+
+  it.each(casesOf(variant))('%s: integers come out exactly', async (_, c) => {
     needs(gpu(), dtype);
     const t = inputs(c, (shape, seed) => integers(shape, seed, 2));
     expectEqual((await run(t)).out, t.wanted.data);
   });
 
-  it.each(Object.entries(CASES))('%s: random numbers', async (_, c) => {
+  it.each(casesOf(variant))('%s: random numbers', async (_, c) => {
     needs(gpu(), dtype);
     const t = inputs(c, (shape, seed) => gaussian(shape, seed, dtype));
     // f32: rounding of a sum of at most 81 products of size 1; f16: the result is rounded to 11 bits.

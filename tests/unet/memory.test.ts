@@ -7,10 +7,11 @@ import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import type { Shape } from '../../src/tensor.ts';
+import { chooseFor } from '../../src/ops/variants.ts';
+import type { DType, Shape } from '../../src/tensor.ts';
 import { canSample, type StepShape } from '../../src/record.ts';
 import { sample } from '../../src/sampler.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { DTYPES, useGpu } from '../helpers/gpu.ts';
@@ -21,6 +22,10 @@ const DIGITS = json('../../weights/digits/unet/config.json') as Record<string, u
 const CONFIGS = json('../fixtures/configs.json') as Record<string, unknown>[];
 const LECTURE = (json('../fixtures/lecture.json') as { configs: Record<string, unknown>[] }).configs[1]!;
 const OPENAI = (json('../fixtures/openai.json') as { config: Record<string, unknown> }[])[0]!.config;
+
+/** As this adapter computes. */
+const planFor = (config: UNetConfig, shape: StepShape | null, dtype: DType, limit?: number) =>
+  planMemory(config, shape, dtype, limit, chooseFor(gpu()));
 
 describe('planned bytes are the peak of the buffers made', () => {
   const cases: [string, Record<string, unknown>, Partial<StepShape>][] = [
@@ -37,7 +42,7 @@ describe('planned bytes are the peak of the buffers made', () => {
   )('%s, %s', async (_, dtype, json, change) => {
     const config = parseUNetConfig(json, 'x');
     const shape = { ...smallestRun(config)!, ...change };
-    const planned = planMemory(config, shape, dtype);
+    const planned = planFor(config, shape, dtype);
     const count = countBuffers(gpu());
     const model = await Model.load(count.gpu, randomModel(json), { dtype });
     expect(count.alive()).toBe(planned.weights);
@@ -56,7 +61,7 @@ describe('planned bytes are the peak of the buffers made', () => {
     const model = await Model.load(count.gpu, randomModel(DIGITS));
     for await (const { index } of sample(model, { labels: [3, 7], steps: 2, guidance: 2 })) void index;
     const shape = { ...smallestRun(config)!, count: 2, guided: true };
-    expect(count.peak()).toBe(planMemory(config, shape, 'f32').total);
+    expect(count.peak()).toBe(planFor(config, shape, 'f32').total);
     model.destroy();
   });
 });
@@ -82,7 +87,7 @@ describe('what does not fit is refused before its weights are read', () => {
   };
 
   it.each(['maxBufferSize', 'maxStorageBufferBindingSize'])('%s', async (limit) => {
-    const need = planMemory(parseUNetConfig(DIGITS, 'x'), smallestRun(parseUNetConfig(DIGITS, 'x')), 'f32');
+    const need = planFor(parseUNetConfig(DIGITS, 'x'), smallestRun(parseUNetConfig(DIGITS, 'x')), 'f32');
     expect(await load({ [limit]: 2 ** 16 })).toMatchObject({
       code: 'limits-too-small',
       what: expect.stringContaining(
@@ -124,9 +129,9 @@ describe('a batch that is too large to be bound goes through in pieces', () => {
     const results: Float32Array[] = [];
     for (const limit of [2 ** 27, small]) {
       const model = await Model.load(narrow(gpu(), limit), randomModel(json));
-      const one = planMemory(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32', limit);
+      const one = planFor(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32', limit);
       expect(one.largestBinding).toBeLessThanOrEqual(limit);
-      if (limit === small) expect(planMemory(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32').largestBinding).toBeGreaterThan(limit);
+      if (limit === small) expect(planFor(model.config, { ...smallestRun(model.config)!, count: 5 }, 'f32').largestBinding).toBeGreaterThan(limit);
       const { eps } = await model.predict({ shape, sample: numbers(shape.reduce((a, b) => a * b, 1)), timestep: Float32Array.of(1, 50, 250, 700, 999), labels });
       results.push(eps);
       model.destroy();
@@ -144,7 +149,7 @@ describe('a batch that is too large to be bound goes through in pieces', () => {
       for await (const { xT, index } of sample(model, { labels: [3, 7, null], steps: 2, guidance: 2, seed: 5 }))
         if (index === 2) last = await readTensor(gpu(), xT);
       runs.push(last);
-      const planned = planMemory(model.config, { ...smallestRun(model.config)!, count: 3, guided: true }, 'f32', limit);
+      const planned = planFor(model.config, { ...smallestRun(model.config)!, count: 3, guided: true }, 'f32', limit);
       expect(count.peak()).toBe(planned.total);
       totals.push(planned.total);
       model.destroy();

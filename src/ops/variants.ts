@@ -1,0 +1,20 @@
+/** Which way a convolution is computed: by adapter and by the shape of one image, never by the batch. */
+
+import type { Choose } from '../gpu/tape.ts';
+
+/**
+ * For software adapters, measured on llvmpipe and SwiftShader (docs/performance.md). Winograd's passes over memory pay
+ * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels.
+ */
+export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
+  size === 3 &&
+  stride === 1 &&
+  Math.min(cIn, cOut) >= 32 &&
+  Math.ceil(h / 2) * Math.ceil(w / 2) >= 16 &&
+  h * w * Math.max(cIn, cOut) <= 2 ** 22 &&
+  cIn * cOut <= 2 ** 20
+    ? 'winograd'
+    : 'direct';
+
+export const chooseFor = ({ isSoftware }: { readonly isSoftware: boolean }): Choose =>
+  isSoftware ? softwareTable : () => 'direct';
