@@ -7,7 +7,7 @@ import type { View, ViewLease } from './index.ts';
 import { h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
-import { classControl, distance, imageOf, labelsFor, maxDifference, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
+import { classControl, distance, imageOf, labelsFor, maxDifference, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
 
 /**
  * Largest difference between the numbers of DDIM's steps with eta = 1 and of DDPM's with sigma^2 = beta-tilde
@@ -92,7 +92,7 @@ function build(frame: Frame): void {
     { name: 'eta', label: 'The fourth run: DDIM with η', min: 0, max: 1, step: 0.05, value: 0, format: (v) => v.toFixed(2) }, // prettier-ignore
     () => runDdim(),
   );
-  const seed = seedControl(frame, 4, () => run(), 'Seed of x_T and z');
+  const seed = seedControl(frame, 7, () => run(), 'Seed of x_T and z');
   const at = slider(
     frame,
     { name: 'at', label: 'After step', min: 0, max: 20, value: 20, format: (k) => `${k} of ${at.input.max}` },
@@ -220,6 +220,8 @@ function build(frame: Frame): void {
     const on = last.x.slice(length, 2 * length);
     const ddimDone = ddim.length === steps.value + 1;
     if (done) frame.fact('change', 'z off against z on, root mean square', show(distance(off, on), 3));
+    const rough = [0, 1, 2].map((n) => show(roughness(imageOf(lease!, last.x, n)), 3));
+    if (done) frame.fact('rough', `roughness: z off, z × 1, z × ${scale.value.toFixed(1)}`, rough.join(', '));
     frame.fact('twice', 'z off, run twice: largest difference', again === null ? '…' : again === 0 ? '0' : show(again, 2)); // prettier-ignore
     frame.fact('diversity', 'spread of the eight', eight.length === steps.value + 1 ? show(diversity(eight.at(-1)!.x, SEEDS), 3) : '…'); // prettier-ignore
     frame.fact('eta-ddpm', `DDIM, η = ${eta.value.toFixed(2)}, against DDPM: largest difference`, done && ddimDone ? show(maxDifference(ddim.at(-1)!.x, on), 2) : '…'); // prettier-ignore
@@ -227,7 +229,7 @@ function build(frame: Frame): void {
     frame.fact('steps-ddpm', `the steps’ numbers, η = 1 against DDPM, all ${config.T} timesteps`, show(etaOneAgainstDdpm(config, config.T), 2)); // prettier-ignore
     frame.say(
       done
-        ? `From one x_T, after step ${k} of ${steps.value}: without z the run ends in one fixed picture${again === 0 ? ', the same to the bit when run again' : ''}, with strokes that come out too smooth or missing, since each step only goes to an average. With z it ends in another picture (root mean square ${show(distance(off, on), 2)} away); with z times ${scale.value.toFixed(1)} ${scale.value > 1.15 ? 'specks of noise stay' : scale.value < 0.85 ? 'it nears the mean path' : 'nearly the same'}. ` +
+        ? `From one x_T, after step ${k} of ${steps.value}: without z the run ends in one fixed picture${again === 0 ? ', the same to the bit when run again' : ''}. With z it ends in another picture (root mean square ${show(distance(off, on), 2)} away), with z times ${scale.value.toFixed(1)} in a third. Neighbouring pixels differ by ${rough[0]}, ${rough[1]} and ${rough[2]}. ` +
             (eight.length > steps.value ? `Eight draws of z give eight pictures from the same x_T, ${show(diversity(eight.at(-1)!.x, SEEDS), 2)} apart per pixel.` : '') // prettier-ignore
         : `Step ${main.length - 1} of ${steps.value} of the first three runs.`,
     );
@@ -240,7 +242,7 @@ export const view: View = {
   title: 'Why add z when sampling',
   question: 'Why add noise again while removing it?',
   answer:
-    'A step of DDPM draws from a distribution, and the network only gives its mean. Leave z out and the run walks along averages, always to the same picture, often a bland one. With z of the right size every run is a fair draw; too much of it stays as specks. DDIM needs no z because its step is another one, made to end at the right noise level without; η slides between the two. The last step adds none: nobody is left to remove it.',
+    'A step of DDPM draws from a distribution, and the network only gives its mean. Leave z out and the run walks along averages: from one start always to the same picture, however often it is run. With z of the right size every run is a draw of its own; with too much of it the picture comes out ragged and specked. DDIM needs no z because its step is another one, made to end at the right noise level without; η slides between the two. The last step adds none: nobody is left to remove it.',
   mount: (host, context) =>
     mountFrame(
       host,

@@ -134,3 +134,15 @@ export const distance = (a: ArrayLike<number>, b: ArrayLike<number>): number => 
   for (let i = 0; i < a.length; i++) sum += (a[i]! - b[i]!) ** 2;
   return Math.sqrt(sum / a.length);
 };
+
+/** Mean absolute difference of horizontal neighbours of one image: specks and ragged strokes make it large. */
+export function roughness({ data, width }: Picture): number {
+  let sum = 0;
+  let count = 0;
+  for (let i = 0; i + 1 < data.length; i++)
+    if ((i + 1) % width !== 0) {
+      sum += Math.abs(data[i + 1]! - data[i]!);
+      count++;
+    }
+  return sum / count;
+}

@@ -6,7 +6,7 @@ import type { View, ViewLease } from './index.ts';
 import { choice, h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
-import { classControl, distance, evaluate, imageOf, labelsFor, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
+import { classControl, distance, evaluate, imageOf, labelsFor, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
 
 export interface Variances {
   readonly t: number;
@@ -151,11 +151,15 @@ function build(frame: Frame): void {
     }
     const [a, b] = [runs.small.at(-1), runs.large.at(-1)];
     const done = a && b && runs.large.length === steps.value + 1;
-    if (done)
+    const rough = (state: TraceState): number =>
+      Array.from({ length: SEEDS }, (_, k) => roughness(imageOf(lease!, state.x, k))).reduce((p, q) => p + q, 0) / SEEDS; // prettier-ignore
+    if (done) {
       frame.fact('apart', 'the two rows at the end, root mean square apart', show(distance(a.x, b.x), 3));
+      frame.fact('rough', 'roughness at the end: β̃, β', `${show(rough(a), 3)}, ${show(rough(b), 3)}`);
+    }
     frame.say(
-      `Over all ${config.T} timesteps β̃ is ${show(at1.small / at1.large, 2)} of β at t = 1 and ${show(at100.small / at100.large, 3)} at t = 100. In a run of ${steps.value} steps, at t = ${n.t}, they are ${show(n.small, 2)} and ${show(n.large, 2)}.` +
-        (done ? ` With β the ${steps.value < 30 ? 'few long steps leave the digits speckled or broken' : 'pictures come out nearly as with β̃'}; the rows end ${show(distance(a.x, b.x), 2)} apart.` : ''), // prettier-ignore
+      `Over all ${config.T} timesteps β̃ is ${show(at1.small / at1.large, 2)} of β at t = 1 and ${show(at100.small / at100.large, 3)} at t = 100. In a run of ${steps.value} steps, the step at t = ${n.t} ${n.large === 0 ? 'is the last and adds no noise at all' : `has ${show(n.small, 2)} and ${show(n.large, 2)}`}.` +
+        (done ? ` The rows end ${show(distance(a.x, b.x), 2)} apart (root mean square); neighbouring pixels differ by ${show(rough(a), 2)} with β̃ and ${show(rough(b), 2)} with β.` : ''), // prettier-ignore
     );
   });
   run();
