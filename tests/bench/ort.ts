@@ -31,7 +31,7 @@ const FILES: Readonly<Record<Build, readonly [library: string, wasm: string]>> =
 };
 let instances = 0;
 
-/** What is the fastest in each build; measured, see docs/performance.md. */
+/** What exporters write. Which spelling is the fastest is not measured yet: `--engines ort,ort+layer,ort+fused` tells. */
 const SPELLING: Readonly<Record<Build, Spelling>> = {
   webgpu: { norm: 'instance', attention: 'plain' },
   jsep: { norm: 'instance', attention: 'plain' },
