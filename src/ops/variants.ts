@@ -3,7 +3,7 @@
 import type { Choose } from '../gpu/tape.ts';
 
 /**
- * For software adapters, measured on llvmpipe and SwiftShader (docs/performance.md). Winograd's passes over memory pay
+ * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md). Winograd's passes over memory pay
  * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels.
  */
 export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
