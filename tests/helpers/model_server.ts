@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 
 export type Answer = (request: IncomingMessage, response: ServerResponse, bytes: Buffer) => void;
 
-const FOLDER = new URL('../fixtures/unets/odd/', import.meta.url);
+const FOLDER = new URL('../fixtures/unets/attention/', import.meta.url);
 export const WEIGHTS = 'unet/diffusion_pytorch_model.safetensors';
 export const FILES = ['unet/config.json', WEIGHTS];
 export const contents = new Map(FILES.map((path) => [path, readFileSync(new URL(path, FOLDER))]));
