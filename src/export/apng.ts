@@ -2,7 +2,8 @@
 
 import { encode } from 'fast-png';
 import { DiffusionError } from '../errors.ts';
-import { chunksOf, join, textChunks, type Chunk, type Picture } from './png.ts';
+import { chunksOf, join, textChunks, type Chunk } from './chunks.ts';
+import type { Picture } from './png.ts';
 
 export interface ApngOptions {
   /** How often it plays; 0, for ever, unless given. */

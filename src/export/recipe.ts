@@ -4,7 +4,7 @@ import { DiffusionError } from '../errors.ts';
 import type { Player } from '../player.ts';
 import type { SampleOptions } from '../sampler.ts';
 import type { DType, Shape } from '../tensor.ts';
-import { pngText } from './png.ts';
+import { pngText } from './chunks.ts';
 
 export const RECIPE_VERSION = 1;
 /** The keyword of the PNG text that holds a recipe. */

@@ -1,10 +1,14 @@
 /** The page as a visitor meets it. */
 
-import type { Browser, Page } from 'playwright';
+import axe from 'axe-core';
+import { decode, decodeApng, encode } from 'fast-png';
+import { readFileSync } from 'node:fs';
+import type { Browser, BrowserContextOptions, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pngText } from '../../src/export/chunks.ts';
 import { classify } from '../helpers/classifier.ts';
-import { frames, launchBrowser, openPage, OUTPUT, pixels, serveSite } from './browser.ts';
+import { launchBrowser, OUTPUT, pixels, serveSite } from './browser.ts';
 
 let server: PreviewServer;
 let url: string;
@@ -19,67 +23,140 @@ afterAll(async () => {
   await server?.close();
 });
 
-const ready = (page: Page) => page.locator('#generate:enabled').waitFor({ timeout: 120_000 });
+interface Frame {
+  readonly index: number;
+  readonly at: number;
+  readonly url: string;
+}
 
-/** Presses Generate and waits for the end. */
-async function generate(page: Page): Promise<string[]> {
-  await page.evaluate(() => ((window as unknown as { frames: string[] }).frames = []));
-  const end = page.evaluate(
-    () => new Promise<void>((resolve) => document.addEventListener('end', () => resolve(), { once: true })),
-  );
-  await page.click('#generate');
-  await end;
-  return frames(page);
+/** A visitor with an empty browser. What the large canvas shows is recorded, and errors of the page. */
+async function visit(
+  fragment = '',
+  options: BrowserContextOptions = {},
+): Promise<{ page: Page; errors: string[]; requests: string[] }> {
+  const page = await (
+    await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  ).newPage();
+  const errors: string[] = [];
+  const requests: string[] = [];
+  page.on('request', (request) => requests.push(request.url()));
+  page.on('pageerror', (error) => errors.push(String(error)));
+  page.on('console', (line) => {
+    if (line.type() === 'error') errors.push(line.text());
+  });
+  await page.addInitScript(() => {
+    const store = window as unknown as { frames: Frame[]; finished: number; device: GPUDevice };
+    store.frames = [];
+    store.finished = 0;
+    document.addEventListener('finished', () => store.finished++);
+    document.addEventListener('painted', (event) => {
+      const canvas = event.target as HTMLCanvasElement;
+      const { index } = (event as CustomEvent<{ index: number }>).detail;
+      if (canvas.id === 'canvas')
+        store.frames.push({ index, at: performance.now(), url: canvas.toDataURL() });
+    });
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+      return (store.device = await request.apply(this, args));
+    };
+  });
+  await page.goto(url + fragment);
+  await page.locator('#draw:enabled').waitFor({ timeout: 120_000 });
+  return { page, errors, requests };
+}
+
+const frames = (page: Page): Promise<Frame[]> =>
+  page.evaluate(() => (window as unknown as { frames: Frame[] }).frames);
+const finished = (page: Page): Promise<number> =>
+  page.evaluate(() => (window as unknown as { finished: number }).finished);
+const until = async (page: Page, count: number): Promise<void> => {
+  await page.waitForFunction((n) => (window as unknown as { finished: number }).finished >= n, count, {
+    timeout: 240_000,
+  });
+};
+
+/** Presses Draw (or another button) and waits for the end; what the large canvas shows then. */
+async function draw(page: Page, button = '#draw'): Promise<string> {
+  const before = await finished(page);
+  await page.click(button);
+  await until(page, before + 1);
+  return (await frames(page)).at(-1)!.url;
+}
+
+async function saved(page: Page, button: string): Promise<Buffer> {
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
+  return readFileSync(await download.path());
 }
 
 describe('a first visit', () => {
-  it('a 7 comes out of noise, changing at every step; the same seed ends the same; x0 can be watched', async () => {
-    const { page, errors } = await openPage(browser, url, { viewport: { width: 1280, height: 860 } });
-    await ready(page);
-    await page.click('#classes label:has([value="7"])');
-    const first = await generate(page);
-    expect(first).toHaveLength(51); // x_T and fifty steps
-    for (let i = 1; i < first.length; i++) expect(first[i], `frame ${i}`).not.toBe(first[i - 1]);
+  it('a poster and the size; then a 7 comes out of noise, at most ten paintings a second; the seed makes it again', async () => {
+    const { page, errors, requests } = await visit('#v=1&label=7&steps=20');
+    expect(
+      await page
+        .locator('#poster img')
+        .evaluate((img: HTMLImageElement) => img.complete && img.naturalWidth > 0),
+    ).toBe(true);
+    expect(await page.textContent('#size')).toBe('1.4 MB to download, once');
+    expect(requests.filter((r) => r.includes('safetensors'))).toEqual([]); // nothing before it is wanted
+    await page.screenshot({ path: `${OUTPUT}first-screen.png` });
 
-    const { width, height, data } = await pixels(page, first.at(-1)!);
-    expect([width, height]).toEqual([768, 768]);
+    const first = await draw(page);
+    const seen = await frames(page);
+    expect(new Set(seen.map((f) => f.index)).has(0)).toBe(true);
+    expect(seen.at(-1)!.index).toBe(20);
+    for (let i = 2; i < seen.length - 1; i++) expect(seen[i]!.at - seen[i - 2]!.at).toBeGreaterThan(100);
+    const { width, data } = await pixels(page, first);
     const zoom = width / 32;
     const picture = Array.from({ length: 1024 }, (_, i) => {
       const [x, y] = [i % 32, Math.floor(i / 32)];
       return data[(y * zoom + zoom / 2) * width + x * zoom + zoom / 2]! / 127.5 - 1;
     });
     expect(classify(picture).digit).toBe(7);
-    expect(await page.textContent('#status')).toMatch(/Step 50 of 50: the picture\. Done in/);
-    await page.screenshot({ path: `${OUTPUT}desktop.png`, fullPage: true });
+    expect(await page.textContent('#caption')).toBe('Step 20 of 20: the picture.');
 
-    const second = await generate(page);
-    expect(second.at(-1)).toBe(first.at(-1));
-    expect(second[0]).toBe(first[0]);
+    // Every stored state can be seen again, in all four views.
+    const views: string[] = [];
+    for (const view of ['x0', 'eps', 'update', 'x_t']) {
+      await page.locator(`input[name="view"][value="${view}"]`).check({ force: true });
+      views.push((await frames(page)).at(-1)!.url);
+    }
+    expect(new Set(views).size).toBe(4);
+    expect(views[3]).toBe(first);
+    await page.fill('#timeline', '7');
+    await page.click('#back');
+    expect((await frames(page)).at(-1)!.index).toBe(6);
 
-    await page.fill('#seed', '8');
-    await page.check('input[value="x_0"]');
-    await page.fill('#steps', '5');
-    const guesses = await generate(page);
-    expect(guesses).toHaveLength(6);
-    expect(guesses.at(-1)).not.toBe(first.at(-1));
+    expect(await page.textContent('#draw')).toBe('Draw another');
+    await page.click('[data-tab="settings"]');
+    await page.fill('#steps', '3');
+    const three = await draw(page);
+    await draw(page);
+    expect(await page.inputValue('#seed')).toBe('6'); // another
+    await page.fill('#seed', '5');
+    expect(await draw(page)).toBe(three);
+    expect(await page.locator('#pictures li').count()).toBe(4);
+    const outside = requests.filter(
+      (r) => !r.startsWith(url) && !r.startsWith('data:') && !r.startsWith('blob:'),
+    );
+    expect(outside).toEqual([]);
     expect(errors).toEqual([]);
-    await page.close();
+    await page.context().close();
   });
 
-  it('a batch is a grid, and its first picture is the one that its seed draws alone', async () => {
-    const { page, errors } = await openPage(browser, url, {
+  it('on a phone, in the dark: a batch is a grid of what its seeds draw alone; the picture asks for no width', async () => {
+    const phone = {
       viewport: { width: 390, height: 844 },
       deviceScaleFactor: 2,
       isMobile: true,
       hasTouch: true,
-      colorScheme: 'dark',
-    });
-    await ready(page);
-    await page.fill('#steps', '4');
-    const alone = (await generate(page)).at(-1)!;
-    await page.selectOption('#count', '4');
-    const grid = (await generate(page)).at(-1)!;
-    const [one, four] = [await pixels(page, alone), await pixels(page, grid)];
+    };
+    const { page, errors } = await visit('#v=1&steps=3&label=7', { ...phone, colorScheme: 'dark' });
+    const button = (await page.locator('#draw').boundingBox())!;
+    expect(button.y + button.height).toBeLessThan(844);
+    const alone = await draw(page);
+    await page.click('[data-tab="settings"]');
+    await page.fill('#count', '4');
+    const [one, four] = [await pixels(page, alone), await pixels(page, await draw(page))];
     expect([four.width, four.height]).toEqual([772, 772]); // two by two at zoom 12, and a gap of 4
     for (let i = 0; i < 1024; i++) {
       const [x, y] = [i % 32, Math.floor(i / 32)];
@@ -87,79 +164,277 @@ describe('a first visit', () => {
       expect(four.data[(y * 12 + 6) * 772 + x * 12 + 6], `pixel ${x}, ${y}`).toBe(big);
     }
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    expect(await page.locator('#pictures li').count()).toBe(5);
     await page.screenshot({ path: `${OUTPUT}phone-dark.png`, fullPage: true });
     expect(errors).toEqual([]);
-    await page.close();
+    await page.context().close();
   });
 });
 
 describe('in charge of the run', () => {
-  it('Stop stops within a step, and the next run works', async () => {
-    const { page, errors } = await openPage(browser, url);
-    await ready(page);
+  it('Stop stops within a step; then one step at a time, back, and on to the end', async () => {
+    const { page, errors } = await visit('#v=1&steps=12');
     await page.evaluate(() =>
-      document.addEventListener('step', (event) => {
-        if ((event as CustomEvent<{ index: number }>).detail.index === 3)
-          document.getElementById('stop')!.click();
+      document.addEventListener('painted', (event) => {
+        const { index } = (event as CustomEvent<{ index: number }>).detail;
+        const button = document.getElementById('draw')!;
+        if (index === 3 && button.textContent === 'Stop') button.click();
       }),
     );
-    const seen = await generate(page);
-    expect(seen.length).toBeGreaterThanOrEqual(4); // x_T and three steps
-    expect(seen.length).toBeLessThanOrEqual(5);
-    expect(await page.textContent('#status')).toContain('Stopped.');
-    await page.fill('#steps', '2');
-    expect(await generate(page)).toHaveLength(3);
-    expect(errors).toEqual([]);
-    await page.close();
-  });
-
-  it('one step at a time, then on to the end', async () => {
-    const { page, errors } = await openPage(browser, url);
-    await ready(page);
-    await page.fill('#steps', '4');
-    for (const text of [/Pure noise/, /Step 1 of 4/, /Step 2 of 4/]) {
+    await page.click('#draw');
+    await page.waitForFunction(() => document.getElementById('status')!.textContent === 'Stopped.');
+    await page.locator('#step:enabled').waitFor();
+    const stopped = (await frames(page)).at(-1)!.index;
+    expect(stopped).toBeGreaterThanOrEqual(3);
+    expect(stopped).toBeLessThanOrEqual(4);
+    for (const k of [1, 2]) {
       await page.click('#step');
       await page.waitForFunction(
-        (t) => new RegExp(t).test(document.getElementById('status')!.textContent),
-        text.source,
+        (t) => document.getElementById('caption')!.textContent.startsWith(t),
+        `Step ${stopped + k} of 12`,
       );
     }
-    expect(await frames(page)).toHaveLength(3);
-    expect(await page.textContent('#generate')).toBe('Continue');
-    await page.click('#generate');
-    await page.waitForFunction(() => document.getElementById('status')!.textContent.includes('Done'));
-    expect(await frames(page)).toHaveLength(5);
+    await page.click('#back');
+    expect(await page.textContent('#caption')).toContain(`Step ${stopped + 1} of 12`);
+    await draw(page, '#play');
+    expect(await page.textContent('#caption')).toBe('Step 12 of 12: the picture.');
     expect(errors).toEqual([]);
-    await page.close();
+    await page.context().close();
+  });
+
+  it('a fork with the same seed is the trunk, bit for bit; with another it is not; the link has it', async () => {
+    const { page, errors } = await visit('#v=1&steps=6&sampler=ddpm&label=3');
+    const trunk = await draw(page);
+    const forkAt = async (k: number, seed: string): Promise<string> => {
+      await page
+        .locator('.lane')
+        .first()
+        .click({ force: true })
+        .catch(() => {});
+      await page.fill('#timeline', String(k));
+      await page.click('#fork-open');
+      await page.fill('#fork-seed', seed);
+      return draw(page, '#fork button[type="submit"]');
+    };
+    expect(await forkAt(3, '5')).toBe(trunk);
+    expect(await page.locator('.lane').count()).toBe(2);
+    const other = await forkAt(3, '77');
+    expect(other).not.toBe(trunk);
+    const link = await page.inputValue('#link');
+    expect(link).toContain('branches=0.3.5,0.3.77');
+    await page.locator('.lane').first().click();
+    await page.fill('#timeline', '6');
+    expect((await frames(page)).at(-1)!.url).toBe(trunk);
+    expect(errors).toEqual([]);
+    await page.context().close();
+
+    const again = await visit(new URL(link).hash);
+    await again.page.click('#draw');
+    await until(again.page, 3);
+    expect((await frames(again.page)).at(-1)!.url).toBe(other);
+    await again.page.context().close();
   });
 
   it('settings that make no sense are answered with a sentence, and the picture stays', async () => {
-    const { page, errors } = await openPage(browser, url);
-    await ready(page);
-    await page.fill('#steps', '1');
-    await generate(page);
-    for (const [field, value, code] of [
-      ['#seed', '', 'bad-option'],
-      ['#seed', '-3', 'bad-option'],
-      ['#steps', '2000', 'bad-option'],
-      ['#steps', '0', 'bad-option'],
+    const { page, errors } = await visit('#v=1&steps=1&tab=settings');
+    await draw(page);
+    for (const [field, value] of [
+      ['#seed', ''],
+      ['#seed', '-3'],
+      ['#steps', '2000'],
+      ['#steps', '0'],
+      ['#count', '0'],
     ] as const) {
+      // prettier-ignore
       const before = await page.inputValue(field);
       await page.fill(field, value);
-      await page.click('#generate');
-      await page.locator(`#message[data-code="${code}"]`).waitFor();
-      expect(await page.isEnabled('#save')).toBe(true);
+      await page.click('#draw');
+      await page.locator('#message[data-code="bad-option"]').waitFor();
+      expect(await page.textContent('#caption')).toBe('Step 1 of 1: the picture.');
       await page.fill(field, before);
     }
-    await generate(page);
+    await draw(page);
     expect(await page.isVisible('#message')).toBe(false);
     expect(errors).toEqual([]);
-    await page.close();
+    await page.context().close();
+  });
+});
+
+describe('edits, comparison, files', () => {
+  it('a picture is noised and denoised, a part is repainted, two seeds are joined; what is no picture gets a sentence', async () => {
+    const { page, errors } = await visit('#v=1&steps=4&label=3&tab=edit');
+    await page.click('#edit-go');
+    await page.locator('#message[data-code="bad-input"]').waitFor();
+    const open = (name: string, mimeType: string, buffer: Buffer) =>
+      page.setInputFiles('#open', { name, mimeType, buffer });
+    const png = (width: number, height: number, channels: 1 | 3 | 4, value: number) =>
+      Buffer.from(
+        encode({ width, height, channels, data: new Uint8Array(width * height * channels).fill(value) }),
+      );
+    for (const [name, bytes] of [
+      ['empty.png', Buffer.alloc(0)],
+      ['broken.jpg', Buffer.from('no picture')],
+      ['cut.png', png(9, 9, 3, 9).subarray(0, 40)],
+    ] as const) {
+      // prettier-ignore
+      await page.evaluate(() => (document.getElementById('message')!.hidden = true));
+      await open(name, `image/${name.slice(-3)}`, bytes);
+      await page.locator('#message[data-code="bad-input"]').waitFor();
+    }
+    const pad = () =>
+      page.evaluate(() => {
+        const canvas = document.getElementById('pad') as HTMLCanvasElement;
+        return [canvas.width, canvas.height, ...canvas.getContext('2d')!.getImageData(16, 16, 1, 1).data];
+      });
+    await open('wide.png', 'image/png', png(3000, 1000, 1, 200));
+    await expect.poll(pad).toEqual([32, 32, 200, 200, 200, 255]);
+    await open('clear.png', 'image/png', png(7, 5, 4, 0)); // nothing but transparency: black
+    await expect.poll(pad).toEqual([32, 32, 0, 0, 0, 255]);
+    await page.focus('#pad'); // drawn with the keyboard
+    for (let i = 0; i < 6; i++) await page.keyboard.press('Shift+ArrowDown');
+    expect((await pad())[2]).toBeGreaterThan(200);
+    await draw(page, '#edit-go');
+    expect(await page.textContent('#caption')).toBe('Step 2 of 2: the picture.'); // 60 % of 4 steps
+
+    const before = await pixels(page, (await frames(page)).at(-1)!.url);
+    await page.click('#take');
+    await page.locator('input[name="edit"][value="paint"]').check({ force: true });
+    await page.locator('#pad').hover({ position: { x: 20, y: 20 } });
+    await page.mouse.down();
+    await page.mouse.move(0, 0, { steps: 2 });
+    await page.mouse.up();
+    const after = await pixels(page, await draw(page, '#edit-go'));
+    const at = (p: typeof after, x: number, y: number) => p.data[(y * 24 + 12) * 768 + x * 24 + 12]!;
+    for (let y = 16; y < 32; y++)
+      for (let x = 16; x < 32; x++) expect(at(after, x, y)).toBe(at(before, x, y));
+
+    await page.locator('input[name="edit"][value="slide"]').check({ force: true });
+    await draw(page, '#edit-go');
+    await page.locator('#slider-part').waitFor();
+    const slide = () =>
+      page.evaluate(() => (document.getElementById('slide') as HTMLCanvasElement).toDataURL());
+    const left = await slide();
+    await page.fill('#slide-at', '8');
+    expect(await slide()).not.toBe(left);
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it('two samplers on one noise, side by side', async () => {
+    const { page, errors } = await visit('#v=1&steps=3&tab=compare&steps2=2&label=1');
+    await page.click('#compare-go');
+    await until(page, 1);
+    expect(await page.textContent('#caption-a')).toBe('DDIM, 3 looks');
+    expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 looks');
+    expect(await page.textContent('#difference')).toMatch(/differ by \d+\.\d %/);
+    await page.screenshot({ path: `${OUTPUT}compare.png` });
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it('exports decode to what was shown; the recipe in them makes the same picture; a link restores everything', async () => {
+    const { page, errors } = await visit('#v=1&steps=3&label=4&seed=9&tab=share');
+    const shown = await draw(page);
+    const png = await saved(page, '#save-png');
+    const { width, data, channels } = decode(png);
+    expect([width, channels]).toEqual([512, 1]);
+    const canvas = await pixels(page, shown);
+    for (let y = 0; y < 32; y++)
+      for (let x = 0; x < 32; x++)
+        expect(
+          Math.abs(data[y * 16 * 512 + x * 16]! - canvas.data[(y * 24 + 12) * 768 + x * 24 + 12]!),
+        ).toBeLessThanOrEqual(1); // the GPU rounds halves up
+    const { frames: animation, width: wide } = decodeApng(await saved(page, '#save-apng'));
+    expect(animation).toHaveLength(4);
+    const last = animation.at(-1)!.data;
+    for (let x = 0; x < 32; x++) expect(last[16 * 12 * wide + x * 12]).toBe(data[16 * 16 * 512 + x * 16]);
+    const json = (await saved(page, '#save-json')).toString();
+    expect(JSON.parse(pngText(png, 'diffusion-sampler')!)).toEqual(JSON.parse(json));
+    const webm = page.locator('#save-webm');
+    if (await webm.isVisible()) expect((await saved(page, '#save-webm')).readUInt32BE(0)).toBe(0x1a45dfa3); // EBML
+    expect(await page.inputValue('#embed-tag')).toMatch(/<diffusion-sampler model="digits" sampler="ddim" steps="3" seed="9" label="4" guidance="2" controls>/); // prettier-ignore
+    const link = await page.inputValue('#link');
+    await page.context().close();
+
+    const other = await visit('#v=1&seed=1');
+    await other.page.setInputFiles('#open', { name: 'x.png', mimeType: 'image/png', buffer: png });
+    await other.page.waitForFunction(() => location.hash.includes('seed=9'));
+    expect(await draw(other.page)).toBe(shown);
+    await other.page.context().close();
+
+    const linked = await visit(new URL(link).hash);
+    for (const [field, value] of [['#seed', '9'], ['#steps', '3']] as const) expect(await linked.page.inputValue(field)).toBe(value); // prettier-ignore
+    expect(await linked.page.isVisible('#tab-share')).toBe(true);
+    expect(await draw(linked.page)).toBe(shown);
+    expect([...errors, ...other.errors, ...linked.errors]).toEqual([]);
+    await linked.page.context().close();
+  });
+});
+
+describe('for everybody', () => {
+  it.each(['light', 'dark'] as const)(
+    'axe finds nothing, with every drawer open (%s)',
+    async (colorScheme) => {
+      const { page } = await visit('#v=1&steps=1', { colorScheme });
+      await draw(page);
+      await page.addScriptTag({ content: axe.source });
+      for (const tab of ['settings', 'edit', 'compare', 'share', 'model', 'model']) {
+        await page.click(`[data-tab="${tab}"]`);
+        const found = await page.evaluate(async () => {
+          const { violations } = await (window as unknown as { axe: typeof axe }).axe.run();
+          return violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(' ')}`);
+        });
+        expect(found, tab).toEqual([]);
+      }
+      await page.context().close();
+    },
+  );
+
+  it('with the keyboard alone: draw, look, step, fork, save', async () => {
+    const { page, errors } = await visit('#v=1&steps=3');
+    for (let i = 0; i < 6 && !(await page.evaluate(() => document.activeElement?.id === 'draw')); i++) await page.keyboard.press('Tab'); // prettier-ignore
+    await page.keyboard.press('Enter');
+    await until(page, 1);
+    await page.keyboard.press('2');
+    expect(await page.isChecked('input[value="x0"]')).toBe(true);
+    await page.keyboard.press('ArrowLeft');
+    await page.waitForFunction(() => document.getElementById('caption')!.textContent.startsWith('Step 2'));
+    await page.keyboard.press('f');
+    await page.keyboard.press('Enter'); // in the seed's field
+    await until(page, 2);
+    expect(await page.locator('.lane').count()).toBe(2);
+    await page.focus('[data-tab="share"]');
+    await page.keyboard.press('Enter');
+    await page.focus('#save-json');
+    const [download] = await Promise.all([page.waitForEvent('download'), page.keyboard.press('Enter')]);
+    expect(JSON.parse(readFileSync(await download.path(), 'utf8')).forks).toHaveLength(1);
+    await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+    await page.keyboard.press('?');
+    expect(await page.isVisible('#help')).toBe(true);
+    await page.keyboard.press('Escape');
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  it('who wants less motion sees the picture when it is done', async () => {
+    const { page } = await visit('#v=1&steps=4', { reducedMotion: 'reduce' });
+    await draw(page);
+    const seen = (await frames(page)).map((f) => f.index);
+    expect(seen.filter((k) => k > 0 && k < 4)).toEqual([]);
+    expect(seen.at(-1)).toBe(4);
+    await page.context().close();
+  });
+
+  it('the lecture is a link away', async () => {
+    const { page } = await visit();
+    await page.click('.intro a');
+    await page.waitForURL(/lecture\.html/);
+    await page.context().close();
   });
 });
 
 describe('when something is missing', () => {
-  const visit = async (script: () => void) => {
+  const missing = async (script: () => void) => {
     const page = await browser.newPage();
     await page.addInitScript(script);
     await page.goto(url);
@@ -168,84 +443,72 @@ describe('when something is missing', () => {
       code: await page.getAttribute('#message', 'data-code'),
       text: (await page.textContent('#message-text'))!,
       retry: await page.isVisible('#retry'),
-      generate: await page.isEnabled('#generate'),
+      draw: await page.isEnabled('#draw'),
+      poster: await page.isVisible('#poster img'),
     };
     await page.close();
     return result;
   };
 
   it('no API', async () => {
-    const result = await visit(() =>
+    const result = await missing(() =>
       Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined }),
     );
-    expect(result).toMatchObject({ code: 'no-webgpu-api', generate: false });
+    expect(result).toMatchObject({ code: 'no-webgpu-api', draw: false, poster: true });
     expect(result.text).toMatch(/does not offer WebGPU.*Use Chrome/);
   });
 
   it('no adapter', async () => {
-    const result = await visit(() => (GPU.prototype.requestAdapter = () => Promise.resolve(null)));
-    expect(result).toMatchObject({ code: 'no-adapter', retry: true, generate: false });
+    const result = await missing(() => (GPU.prototype.requestAdapter = () => Promise.resolve(null)));
+    expect(result).toMatchObject({ code: 'no-adapter', retry: true, draw: false });
     expect(result.text).toMatch(/no graphics adapter.*hardware acceleration/);
   });
 
   it('an insecure page', async () => {
-    const result = await visit(() => {
+    const result = await missing(() => {
       Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined });
       Object.defineProperty(window, 'isSecureContext', { get: () => false });
     });
-    expect(result).toMatchObject({ code: 'no-secure-context', generate: false });
+    expect(result).toMatchObject({ code: 'no-secure-context', draw: false });
     expect(result.text).toMatch(/https/);
   });
 
   it('limits that are too small', async () => {
-    const result = await visit(
+    const result = await missing(
       () =>
         (GPUAdapter.prototype.requestDevice = () =>
           Promise.reject(new DOMException('limit', 'OperationError'))),
     );
-    expect(result).toMatchObject({ code: 'limits-too-small', generate: false });
+    expect(result).toMatchObject({ code: 'limits-too-small', draw: false });
   });
 
-  it('weights that do not arrive, or arrive changed', async () => {
-    for (const [answer, code] of [
-      [{ status: 503 }, 'download-failed'],
-      [{ body: Buffer.alloc(100), contentType: 'application/octet-stream' }, 'integrity-failed'],
-    ] as const) {
-      const page = await browser.newPage();
-      await page.route('**/*.safetensors', (route) => route.fulfill(answer));
-      await page.goto(url);
-      await page.locator(`#message[data-code="${code}"]`).waitFor();
-      await page.unroute('**/*.safetensors');
-      await page.click('#retry'); // now the connection is back
-      await ready(page);
-      await page.close();
-    }
-  });
-
-  it('a device that is lost in the middle of a run', async () => {
-    const page = await browser.newPage();
-    await page.addInitScript(() => {
-      const request = GPUAdapter.prototype.requestDevice;
-      GPUAdapter.prototype.requestDevice = async function (...args) {
-        const device = await request.apply(this, args);
-        (window as unknown as { device: GPUDevice }).device = device;
-        return device;
-      };
-    });
-    await page.goto(url);
-    await ready(page);
-    await page.evaluate(() =>
-      document.addEventListener('step', () => (window as unknown as { device: GPUDevice }).device.destroy(), {
-        once: true,
-      }),
+  it('weights that arrive changed; once they are right, all goes on', async () => {
+    const { page } = await visit('#v=1&steps=1');
+    await page.route('**/*.safetensors', (route) =>
+      route.fulfill({ body: Buffer.alloc(1393498), contentType: 'application/octet-stream' }),
     );
-    await page.click('#generate');
-    await page.locator('#message[data-code="device-lost"]').waitFor();
-    await page.click('#retry');
-    await ready(page);
-    await page.fill('#steps', '2');
-    await page.click('#generate');
-    await page.waitForFunction(() => document.getElementById('status')!.textContent.includes('Done'));
-    await page.close();
+    await page.click('#draw');
+    await page.locator('#message[data-code="integrity-failed"]').waitFor({ timeout: 60_000 });
+    await page.unroute('**/*.safetensors');
+    await draw(page, '#retry');
+    await page.context().close();
+  });
+
+  it('a device that is lost in the middle of a run: the run comes to its end all the same', async () => {
+    const whole = await visit('#v=1&steps=4');
+    const expected = await draw(whole.page);
+    await whole.page.context().close();
+    const { page } = await visit('#v=1&steps=4');
+    await page.evaluate(() => {
+      const lose = (event: Event): void => {
+        if ((event as CustomEvent<{ index: number }>).detail.index !== 2) return;
+        document.removeEventListener('painted', lose);
+        (window as unknown as { device: GPUDevice }).device.destroy();
+      };
+      document.addEventListener('painted', lose);
+    });
+    expect(await draw(page)).toBe(expected);
+    expect(await page.isVisible('#message')).toBe(false);
+    await page.context().close();
   });
 });

@@ -4,7 +4,8 @@ import { decode, decodeApng } from 'fast-png';
 import { crc32 } from 'node:zlib';
 import { expect, it } from 'vitest';
 import { apng } from '../../src/export/apng.ts';
-import { chunksOf, grid, png, pngText, type Picture } from '../../src/export/png.ts';
+import { chunksOf, pngText } from '../../src/export/chunks.ts';
+import { grid, png, type Picture } from '../../src/export/png.ts';
 import { refusal } from '../helpers/refusal.ts';
 
 /** Bytes without a pattern. */

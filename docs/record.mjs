@@ -1,0 +1,64 @@
+// Drives the built page and saves its own exports: the poster of the page, the recording and the picture of the README.
+//
+//     node docs/record.mjs        # under a display, or `xvfb-run -a node docs/record.mjs`
+//
+// CHROMIUM names the browser where it is not Playwright's own.
+import { decodeApng } from 'fast-png';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright';
+import { build, createServer, preview } from 'vite';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const ARGS = `--no-sandbox --enable-unsafe-webgpu --ignore-gpu-blocklist --enable-features=Vulkan --enable-gpu
+  --enable-unsafe-swiftshader --use-webgpu-adapter=swiftshader --use-angle=swiftshader --use-vulkan=swiftshader
+  --disable-vulkan-surface --disable-quic --no-first-run`.split(/\s+/);
+
+const outDir = `${ROOT}tests/output/record`;
+await build({ root: ROOT, logLevel: 'warn', build: { outDir, emptyOutDir: true } });
+const server = await preview({ root: ROOT, logLevel: 'warn', build: { outDir }, preview: { port: 0 } });
+const executablePath = process.env['CHROMIUM'];
+const browser = await chromium.launch({
+  headless: false,
+  args: ARGS,
+  ...(executablePath ? { executablePath } : {}),
+});
+const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+
+/** Draws what a fragment says, and saves the animation. */
+async function record(fragment, withX0) {
+  await page.goto(`${server.resolvedUrls.local[0]}${fragment}`);
+  await page.reload();
+  await page.locator('#draw:enabled').waitFor({ timeout: 120_000 });
+  await page.click('#draw');
+  await page.waitForFunction("document.getElementById('status').textContent.startsWith('Done')", null, {
+    timeout: 600_000,
+  });
+  await page.setChecked('#with-x0', withX0);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save-apng')]);
+  return readFileSync(await download.path());
+}
+
+const CELLS = '#v=1&model=digits&label=each&seed=21&steps=24&count=9&tab=share';
+const dev = await createServer({ root: ROOT, logLevel: 'error', server: { middlewareMode: true } });
+const { apng } = await dev.ssrLoadModule('/src/export/apng.ts');
+const { png } = await dev.ssrLoadModule('/src/export/png.ts');
+
+// The poster, without magnification. It plays once: what moves for longer than five seconds needs a button to stop it.
+const { width, height, channels, frames } = decodeApng(await record(CELLS, false));
+const zoom = 4;
+const small = frames.map(({ data }) => {
+  const size = { width: Math.ceil(width / zoom), height: Math.ceil(height / zoom) };
+  const pixel = (_, i) => data[(Math.floor(i / size.width) * width + (i % size.width)) * zoom];
+  return { ...size, channels, data: Uint8Array.from({ length: size.width * size.height }, pixel) };
+});
+const delays = small.map(() => 130);
+writeFileSync(`${ROOT}src/demo/poster.png`, apng(small, delays, { plays: 1 }));
+writeFileSync(`${ROOT}src/demo/poster-still.png`, png(small.at(-1)));
+await dev.close();
+
+writeFileSync(`${ROOT}docs/recording.png`, await record(CELLS, true));
+await page.click('[data-tab="share"]');
+await page.screenshot({ path: `${ROOT}docs/page.png` });
+await browser.close();
+await server.close();

@@ -1,0 +1,66 @@
+/** The drawer "Compare": two samplers from the same noise, side by side. */
+
+import { resting } from '../export/recipe.ts';
+import { readTensor } from '../gpu/transfer.ts';
+import { Player } from '../player.ts';
+import type { Lease } from '../runtime.ts';
+import { stepsOf, type SampleOptions } from '../sampler.ts';
+import { byId, input } from './dom.ts';
+import { nameOf } from './options.ts';
+import { Stage } from './stage.ts';
+
+export class Compare {
+  readonly #stages = (['canvas-a', 'canvas-b'] as const).map(
+    (id) => new Stage([{ canvas: byId<HTMLCanvasElement>(id), view: () => 'x_t', side: 512 }]),
+  );
+  #players: Player[] = [];
+
+  constructor() {
+    input('compare-at').addEventListener('input', () => {
+      const share = Number(input('compare-at').value) / 1000;
+      for (const player of this.#players) player.seek(share * player.steps);
+    });
+  }
+
+  get running(): boolean {
+    return this.#players.some((p) => p.status === 'running');
+  }
+
+  stop(): void {
+    for (const player of this.#players) player.pause();
+  }
+
+  clear(): void {
+    for (const stage of this.#stages) stage.show(null);
+    for (const player of this.#players) player.destroy();
+    this.#players = [];
+    input('compare-at').disabled = true;
+  }
+
+  /** Resolves when both have come to rest. @throws what the runs throw */
+  async run(
+    lease: Lease,
+    runs: readonly [SampleOptions, SampleOptions],
+    pace: (steps: number) => () => Promise<void>,
+  ): Promise<void> {
+    this.clear();
+    byId('difference').textContent = '';
+    this.#players = runs.map((options) => new Player(lease, { pace: pace(options.steps ?? 50) }));
+    const own = this.#players;
+    runs.forEach((options, i) => {
+      const steps = stepsOf(lease.model.schedulerConfig, options);
+      const caption = `${nameOf(options.scheduler ?? 'ddim')}, ${steps.length} looks`;
+      byId(i === 0 ? 'caption-a' : 'caption-b').textContent = caption;
+      this.#stages[i]!.show(own[i]!);
+      own[i]!.start(options);
+    });
+    await Promise.all(own.map(resting));
+    if (own !== this.#players || own.some((p) => p.status !== 'done')) return;
+    input('compare-at').disabled = false;
+    input('compare-at').value = '1000';
+    const [a, b] = await Promise.all(own.map((p) => readTensor(lease.gpu, p.at(p.steps)!.xT)));
+    const rms = Math.sqrt(a!.reduce((sum, x, i) => sum + (x - b![i]!) ** 2, 0) / a!.length);
+    byId('difference').textContent =
+      `The two differ by ${((rms / 2) * 100).toFixed(1)} % of the range from black to white (root mean square).`;
+  }
+}

@@ -1,0 +1,93 @@
+/** Which model: those that come with the page, one from elsewhere, one from a disk. Nothing here downloads weights. */
+
+import { DiffusionError } from '../errors.ts';
+import { planMemory } from '../memory.ts';
+import { runtime } from '../runtime.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
+import type { Shape } from '../tensor.ts';
+import { parseUNetConfig, type UNetConfig } from '../unet/config.ts';
+import type { ModelSource, Notice } from '../weights/source.ts';
+
+/** What is known before the weights are here. */
+export interface ModelInfo {
+  /** What opens it: a name, an address; "files" for files that were dropped. */
+  readonly address: string;
+  readonly source: ModelSource;
+  readonly config: UNetConfig;
+  readonly scheduler: SchedulerConfig;
+  readonly labels: readonly string[];
+  /** That can be asked for; 0 for a model without. */
+  readonly classes: number;
+  /** A class for "any" is among them. */
+  readonly hasAny: boolean;
+}
+
+export interface Bundled {
+  readonly name: string;
+  readonly title: string;
+  readonly bytes: number;
+  readonly licence: string;
+}
+
+export async function bundledModels(): Promise<Bundled[]> {
+  try {
+    const response = await fetch(new URL('weights/models.json', document.baseURI));
+    if (response.ok) return (await response.json()) as Bundled[];
+  } catch {
+    // the sentence below
+  }
+  throw new DiffusionError(
+    'download-failed',
+    'The list of models could not be downloaded.',
+    'Check the connection and try again.',
+  );
+}
+
+export async function look(
+  address: string | readonly File[],
+  onNotice: (notice: Notice) => void,
+): Promise<ModelInfo> {
+  const source = await runtime.describe(address, { onNotice });
+  const { files } = source;
+  const json = async (path: string): Promise<unknown> => {
+    const bytes = await files.read(path);
+    return bytes ? (JSON.parse(new TextDecoder().decode(bytes)) as unknown) : undefined;
+  };
+  let folder = 'unet/';
+  let own = await json('unet/config.json');
+  if (own === undefined) {
+    folder = '';
+    own = await json('config.json');
+  }
+  const config = parseUNetConfig(own, `config.json of ${files.label}`);
+  const schedule = await json(folder ? 'scheduler/scheduler_config.json' : 'scheduler_config.json');
+  const labels = (await json('labels.json')) as string[] | undefined;
+  const classes = config.classEmbedType === null ? (config.numClassEmbeds ?? 0) : 0;
+  const hasAny = classes > 0 && config.nullClass !== null;
+  return {
+    address: typeof address === 'string' ? address : 'files',
+    source,
+    config,
+    scheduler: parseSchedulerConfig(schedule ?? null, `scheduler_config.json of ${files.label}`),
+    labels: labels ?? [],
+    classes: hasAny ? classes - 1 : classes,
+    hasAny,
+  };
+}
+
+/** Of the state of a run. */
+export function shapeOf({ config }: ModelInfo, count: number): Shape {
+  const [height, width] = config.sampleSize ?? [0, 0];
+  return [count, config.inChannels, height, width];
+}
+
+/** GPU memory that a run takes, in bytes; null where it cannot be said. */
+export function memoryOf(info: ModelInfo, count: number, guided: boolean): number | null {
+  const [, , height, width] = shapeOf(info, count);
+  if (height === 0) return null;
+  try {
+    return planMemory(info.config, { count, height, width, guided }, 'f32').total;
+  } catch {
+    return null;
+  }
+}

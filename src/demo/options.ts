@@ -1,0 +1,89 @@
+/** From the state of the page to the options of a run, and what to call them. */
+
+import type { SampleOptions } from '../sampler.ts';
+import type { SchedulerName } from '../scheduler/index.ts';
+import type { Branch, State } from './fragment.ts';
+import type { ModelInfo } from './models.ts';
+
+export const SAMPLERS: readonly (readonly [SchedulerName, string, string])[] = [
+  ['ddim', 'DDIM', 'the same noise, the same path'],
+  ['ddpm', 'DDPM', 'new noise in every step'],
+  ['dpmpp-2m', 'DPM-Solver++ 2M', 'good in 10 to 20 steps'],
+  ['dpmpp-3m', 'DPM-Solver++ 3M', 'one order higher'],
+  ['dpmpp-2s', 'DPM-Solver++ 2S', 'steps in pairs'],
+  ['dpmpp-sde', 'DPM-Solver++ SDE', 'few steps, new noise'],
+  ['unipc', 'UniPC', 'predicts, then corrects, for free'],
+  ['pndm', 'PNDM', 'Runge–Kutta, then multistep'],
+  ['euler', 'Euler', 'the plain ODE step'],
+  ['euler-ancestral', 'Euler ancestral', 'Euler with new noise'],
+  ['heun', 'Heun', 'two looks a step'],
+  ['edm', 'EDM', 'Heun on Karras’ noise levels'],
+  ['ode', 'ODE', 'Runge–Kutta 4, four looks a step'],
+];
+export const nameOf = (sampler: string): string =>
+  sampler === 'ddim-1' ? 'DDIM, η = 1' : (SAMPLERS.find(([key]) => key === sampler)?.[1] ?? sampler);
+
+export const SPACING_NAMES: readonly (readonly [State['spacing'], string])[] = [
+  ['', 'The model’s'],
+  ['leading', 'Leading'],
+  ['trailing', 'Trailing'],
+  ['linspace', 'Even'],
+  ['karras', 'Karras’ σ'],
+  ['exponential', 'Exponential σ'],
+  ['beta', 'Beta σ'],
+];
+/** Noise levels spaced by sigma are for the solvers. */
+export const spacingFits = (sampler: SchedulerName, spacing: State['spacing']): boolean =>
+  !['karras', 'exponential', 'beta'].includes(spacing) || !['ddpm', 'ddim', 'pndm'].includes(sampler);
+
+export function spacingOptions(spacing: State['spacing']): SampleOptions {
+  if (spacing === 'karras' || spacing === 'exponential' || spacing === 'beta') return { sigmas: spacing };
+  return spacing === '' ? {} : { spacing };
+}
+
+/** One class a picture; undefined for a model without classes. */
+export function labelsOf({ label }: State, info: ModelInfo, count: number): (number | null)[] | undefined {
+  const { classes, hasAny } = info;
+  if (classes === 0) return undefined;
+  return Array.from({ length: count }, (_, n) => {
+    if (label === 'each') return n % classes;
+    if (label === 'any') return hasAny ? null : n % classes;
+    return label;
+  });
+}
+
+export function optionsOf(state: State, info: ModelInfo, count = state.count): SampleOptions {
+  const labels = labelsOf(state, info, count);
+  return {
+    ...(labels ? { labels } : { count }),
+    ...(labels && info.hasAny && state.guidance !== 1 ? { guidance: state.guidance } : {}),
+    seed: state.seed,
+    steps: state.steps,
+    scheduler: state.sampler,
+    ...spacingOptions(state.spacing),
+    ...(state.sampler === 'ddim' && state.eta > 0 ? { eta: state.eta } : {}),
+  };
+}
+
+/** What a fork changes. */
+export function changesOf(
+  { seed, sampler, label }: Omit<Branch, 'from' | 'at'>,
+  count: number,
+): SampleOptions {
+  return {
+    seed,
+    ...(sampler === ''
+      ? {}
+      : sampler === 'ddim-1'
+        ? { scheduler: 'ddim', eta: 1 }
+        : { scheduler: sampler, eta: 0 }),
+    ...(label === null ? {} : { labels: Array<number>(count).fill(label) }),
+  };
+}
+
+/** With what a fork from this sampler gets other noise: itself, where it adds noise at all. */
+export function noisy(options: SampleOptions): Branch['sampler'] {
+  const { scheduler = 'ddim', eta = 0 } = options;
+  if (['ddpm', 'dpmpp-sde', 'euler-ancestral'].includes(scheduler) || eta > 0) return '';
+  return scheduler === 'ddim' ? 'ddim-1' : 'ddpm';
+}
