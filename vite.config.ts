@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { Plugin } from 'vite';
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 /** Puts the manifest and the models' runtime files beside the built page (in development, Vite serves them). */
@@ -44,9 +45,26 @@ function oembed(): Plugin {
   };
 }
 
+/** The element in one file beside the pages, at an address that stays: what the page's "Share" puts into a tag. */
+function oneFile(): Plugin {
+  return {
+    name: 'one-file',
+    apply: 'build',
+    async generateBundle() {
+      const configFile = fileURLToPath(new URL('vite.package.config.ts', import.meta.url));
+      const [built] = [
+        await build({ configFile, mode: 'cdn', logLevel: 'warn', build: { write: false } }),
+      ].flat();
+      const [chunk] = 'output' in built! ? built.output : [];
+      if (!chunk) throw new Error('the element was not built');
+      this.emitFile({ type: 'asset', fileName: 'define.js', source: chunk.code });
+    },
+  };
+}
+
 export default defineConfig({
   base: './',
-  plugins: [weights(), oembed()],
+  plugins: [weights(), oembed(), oneFile()],
   build: { rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] } },
   test: {
     projects: [

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
-import { pngText } from '../../src/export/png.ts';
+import { pngText } from '../../src/export/chunks.ts';
 import { readRecipe, RECIPE_KEYWORD } from '../../src/export/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { PACKAGE, serveElement, type Site } from './page.ts';
