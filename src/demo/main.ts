@@ -527,12 +527,16 @@ const laneName = (asked: SampleOptions): string =>
   `${nameOf(asked.scheduler ?? 'ddim')}, seed ${asked.seed ?? 0}`;
 
 async function finished(own: Lane): Promise<void> {
-  const { player, forks } = own;
   const seconds = (performance.now() - own.began) / 1000;
   say(`Done in ${seconds.toFixed(seconds < 10 ? 1 : 0)} s.`);
   if (lanes[active] === own) stage.paint();
+  if (!own.counted && info) await keep(own);
   document.dispatchEvent(new CustomEvent('finished'));
-  if (own.counted || !info) return;
+}
+
+/** The pictures of a run go to the gallery, each with a recipe of its own. */
+async function keep(own: Lane): Promise<void> {
+  const { player, forks } = own;
   own.counted = true;
   await guarded(async () => {
     const { grid } = await import('../export/png.ts');
