@@ -251,6 +251,32 @@ it('nothing is left of a player that has gone', async () => {
   device.createBuffer = create;
 });
 
+it('a branch goes its own way from state k, and the trunk keeps all of its states', async () => {
+  const options = { ...base, scheduler: 'ddpm' } as const;
+  const states = await plain(options);
+  for (const budget of [undefined, 1]) {
+    const trunk = new Player(lease, budget === undefined ? {} : { budget });
+    trunk.start(options);
+    await rest(trunk);
+    const [same, other] = [trunk.branch(3), trunk.branch(3)];
+    for (const one of [same, other]) if (one.status === 'running') await rest(one);
+    expect([same.status, same.index, same.steps]).toEqual(['paused', 3, 6]);
+    expect(await bits(same)).toEqual(states[3]);
+    same.play();
+    other.fork(3, { seed: 12 });
+    await Promise.all([rest(same), rest(other)]);
+    expect(await bits(same)).toEqual(states[6]);
+    expect(await bits(other)).not.toEqual(states[6]);
+    for (const one of [same, other]) one.destroy();
+    expect(await bits(trunk, 6)).toEqual(states[6]);
+    trunk.seek(2);
+    if (trunk.status === 'running') await rest(trunk);
+    expect(await bits(trunk)).toEqual(states[2]);
+    trunk.destroy();
+  }
+});
+
+// Last: devices that are lost on purpose, after which Dawn on lavapipe does not always go on.
 describe('one device and one model for all', () => {
   const counted = () => {
     const count = { files: 0, devices: 0, destroyed: 0 };
@@ -395,29 +421,4 @@ describe('one device and one model for all', () => {
     player.destroy();
     held.release();
   });
-});
-
-it('a branch goes its own way from state k, and the trunk keeps all of its states', async () => {
-  const options = { ...base, scheduler: 'ddpm' } as const;
-  const states = await plain(options);
-  for (const budget of [undefined, 1]) {
-    const trunk = new Player(lease, budget === undefined ? {} : { budget });
-    trunk.start(options);
-    await rest(trunk);
-    const [same, other] = [trunk.branch(3), trunk.branch(3)];
-    for (const one of [same, other]) if (one.status === 'running') await rest(one);
-    expect([same.status, same.index, same.steps]).toEqual(['paused', 3, 6]);
-    expect(await bits(same)).toEqual(states[3]);
-    same.play();
-    other.fork(3, { seed: 12 });
-    await Promise.all([rest(same), rest(other)]);
-    expect(await bits(same)).toEqual(states[6]);
-    expect(await bits(other)).not.toEqual(states[6]);
-    for (const one of [same, other]) one.destroy();
-    expect(await bits(trunk, 6)).toEqual(states[6]);
-    trunk.seek(2);
-    if (trunk.status === 'running') await rest(trunk);
-    expect(await bits(trunk)).toEqual(states[2]);
-    trunk.destroy();
-  }
 });
