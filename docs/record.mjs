@@ -59,6 +59,7 @@ await dev.close();
 
 writeFileSync(`${ROOT}docs/recording.png`, await record(CELLS, true));
 await page.click('[data-tab="share"]');
-await page.screenshot({ path: `${ROOT}docs/page.png` });
+await page.evaluate('scrollTo(0, 0)');
+await page.screenshot({ path: `${ROOT}docs/page.png`, fullPage: true });
 await browser.close();
 await server.close();
