@@ -10,6 +10,7 @@
 
 import type { Term } from './display/display.ts';
 import { DiffusionError } from './errors.ts';
+import type { Gpu } from './gpu/device.ts';
 import { readTensor } from './gpu/transfer.ts';
 import type { Lease } from './runtime.ts';
 import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sampler.ts';
@@ -42,6 +43,8 @@ export interface StoredState {
 }
 
 interface Kept extends Omit<StoredState, 'before'> {
+  /** That the tensors are of. */
+  readonly gpu: Gpu;
   readonly history: Tensor | null;
   /** Null where it is the state kept before this one. */
   readonly ownBefore: Tensor | null;
@@ -122,10 +125,11 @@ export class Player extends EventTarget {
     return this.#segments.slice(1).map((s) => s.start);
   }
 
-  /** What is stored of state k; null where it must be computed first (`seek` does). */
+  /** What is stored of state k; null where it must be computed first (`seek` does, and the player after a lost device). */
   at(k: number): StoredState | null {
     const kept = this.#at(k);
-    return kept && { ...kept, before: kept.ownBefore ?? this.#stored.get(k - 1)?.xT ?? null };
+    if (kept?.gpu !== this.lease.gpu) return null; // of a device that was lost since
+    return { ...kept, before: kept.ownBefore ?? this.#stored.get(k - 1)?.xT ?? null };
   }
 
   /** A new run. Its errors come as an `error` event. @param paused stop at x_T */
@@ -430,7 +434,16 @@ export class Player extends EventTarget {
     const { t, step } = sample;
     const index = sample.index + segment.offset;
     const [xT, x0Hat, history] = this.#copies([sample.xT, sample.x0Hat, sample.history]);
-    const kept: Kept = { index, t, step, xT: xT!, x0Hat: x0Hat!, history: history!, ownBefore };
+    const kept: Kept = {
+      gpu: this.lease.gpu,
+      index,
+      t,
+      step,
+      xT: xT!,
+      x0Hat: x0Hat!,
+      history: history!,
+      ownBefore,
+    };
     if (this.#loose) free(this.#loose);
     this.#loose = null;
     if (index === 0) {

@@ -402,7 +402,6 @@ async function ready(): Promise<Lease> {
         say(received === total ? 'Preparing the network …' : `Downloading: ${megabytes(received)}${total ? ` of ${megabytes(total)}` : ''}`); // prettier-ignore
       },
     });
-    got.addEventListener('rebuilt', () => stage.paint());
     got.addEventListener('error', () => showError(got.failure, () => void draw()));
     lease = got;
     byId('size').textContent = '';
