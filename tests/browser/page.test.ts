@@ -499,4 +499,25 @@ describe('when something is missing', () => {
     await draw(page, '#retry');
     await page.context().close();
   });
+
+  it('a device that is lost in the middle of a run: the run comes to its end all the same', async () => {
+    const whole = await visit('#v=1&steps=4');
+    const expected = await draw(whole.page);
+    await whole.page.context().close();
+    const { page } = await visit('#v=1&steps=4');
+    await page.evaluate(() => {
+      const lose = (event: Event): void => {
+        const { index } = (event as CustomEvent<{ index: number }>).detail;
+        if (index < 1 || index > 3) return;
+        document.removeEventListener('painted', lose);
+        document.body.dataset['lost'] = String(index);
+        (window as unknown as { device: GPUDevice }).device.destroy();
+      };
+      document.addEventListener('painted', lose);
+    });
+    expect(await draw(page)).toBe(expected);
+    expect(await page.getAttribute('body', 'data-lost')).toMatch(/[123]/);
+    expect(await page.isVisible('#message')).toBe(false);
+    await page.context().close();
+  });
 });
