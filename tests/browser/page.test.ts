@@ -230,7 +230,11 @@ describe('in charge of the run', () => {
     expect(link).toContain('branches=0.3.5,0.3.77');
     await page.locator('.lane').first().click();
     await page.fill('#timeline', '6');
-    expect((await frames(page)).at(-1)!.url).toBe(trunk);
+    // Paintings are ten a second at most, so this one may come a moment later.
+    await page.waitForFunction(
+      (same) => (window as unknown as { frames: Frame[] }).frames.at(-1)!.url === same,
+      trunk,
+    );
     expect(errors).toEqual([]);
     await page.context().close();
 

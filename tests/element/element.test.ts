@@ -510,6 +510,7 @@ describe('when something is missing', () => {
     const { page } = await open(site.page('lost', tag('steps="6"')));
     await page.evaluate(() => void window.el.play());
     await status(page, 'done');
+    await page.waitForFunction(() => window.el.value !== ''); // the recipe, which the picture carries
     const final = await png(page);
     await page.evaluate(async () => {
       const shown = new Promise((resolve) => window.el.addEventListener('step', resolve, { once: true }));
