@@ -45,26 +45,32 @@ function oembed(): Plugin {
   };
 }
 
-/** The element in one file beside the pages, at an address that stays: what the page's "Share" puts into a tag. */
-function oneFile(): Plugin {
+/**
+ * The package's modules beside the pages, at addresses that stay: define.js is what the pages put into the tags that they
+ * give away, and takes the rest from beside it.
+ */
+function element(): Plugin {
   return {
-    name: 'one-file',
+    name: 'element',
     apply: 'build',
     async generateBundle() {
       const configFile = fileURLToPath(new URL('vite.package.config.ts', import.meta.url));
-      const [built] = [
-        await build({ configFile, mode: 'cdn', logLevel: 'warn', build: { write: false } }),
-      ].flat();
-      const [chunk] = 'output' in built! ? built.output : [];
-      if (!chunk) throw new Error('the element was not built');
-      this.emitFile({ type: 'asset', fileName: 'define.js', source: chunk.code });
+      const [built] = [await build({ configFile, logLevel: 'warn', build: { write: false } })].flat();
+      if (!('output' in built!)) throw new Error('the element was not built');
+      for (const file of built.output)
+        if (!file.fileName.startsWith('weights/'))
+          this.emitFile({
+            type: 'asset',
+            fileName: file.fileName,
+            source: file.type === 'chunk' ? file.code : file.source,
+          });
     },
   };
 }
 
 export default defineConfig({
   base: './',
-  plugins: [weights(), oembed(), oneFile()],
+  plugins: [weights(), oembed(), element()],
   build: { rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] } },
   test: {
     projects: [

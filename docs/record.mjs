@@ -44,13 +44,16 @@ const dev = await createServer({ root: ROOT, logLevel: 'error', server: { middle
 const { apng } = await dev.ssrLoadModule('/src/export/apng.ts');
 const { png } = await dev.ssrLoadModule('/src/export/png.ts');
 
-// The poster, without magnification. It plays once: what moves for longer than five seconds needs a button to stop it.
-const { width, height, channels, frames } = decodeApng(await record(CELLS, false));
-const zoom = 4;
+// The poster: the nine pictures side by side, without magnification and without the gaps between them. It plays once: what
+// moves for longer than five seconds needs a button to stop it.
+const { width, channels, frames } = decodeApng(await record(CELLS, false));
+const [columns, side, zoom, gap] = [3, 32, 4, 2]; // as the page exports nine pictures
+if (width !== columns * (side * zoom + gap) - gap) throw new Error(`the export is ${width} pixels wide`);
+const size = columns * side;
+const from = (x) => Math.floor(x / side) * (side * zoom + gap) + (x % side) * zoom;
 const small = frames.map(({ data }) => {
-  const size = { width: Math.ceil(width / zoom), height: Math.ceil(height / zoom) };
-  const pixel = (_, i) => data[(Math.floor(i / size.width) * width + (i % size.width)) * zoom];
-  return { ...size, channels, data: Uint8Array.from({ length: size.width * size.height }, pixel) };
+  const pixel = (_, i) => data[from(Math.floor(i / size)) * width + from(i % size)];
+  return { width: size, height: size, channels, data: Uint8Array.from({ length: size * size }, pixel) };
 });
 const delays = small.map(() => 130);
 writeFileSync(`${ROOT}src/demo/poster.png`, apng(small, delays, { plays: 1 }));

@@ -36,7 +36,8 @@ function mount(place: Place): void {
   const link = h('a', { href: addressOf(view.name, place.params) }, 'Link to this view as it is now');
   const embed = h('button', { type: 'button' }, 'Copy its embed');
   embed.addEventListener('click', () => {
-    const tag = `<diffusion-sampler view="${view.name}"></diffusion-sampler>`;
+    const script = new URL('define.js', document.baseURI).href;
+    const tag = `<script type="module" src="${script}"></script>\n<diffusion-sampler view="${view.name}"></diffusion-sampler>`;
     void navigator.clipboard
       .writeText(tag)
       .then(() => (embed.textContent = 'Copied'))

@@ -22,27 +22,30 @@ export const klGaussian = (m1: number, v1: number, m2: number, v2: number): numb
 export const klTotal = (mq: Float32Array, vq: number, mp: Float32Array, vp: number): number =>
   mq.reduce((sum, m, i) => sum + klGaussian(m, vq, mp[i]!, vp), 0);
 
-/** The same as an average of log q - log p over draws of q, in pairs of opposite noise. */
+/** The same by draws of q: the mean of log q - log p, and its standard error. */
 export function klByDraws(
   mq: Float32Array,
   vq: number,
   mp: Float32Array,
   vp: number,
-  pairs: number,
+  draws: number,
   seed: number,
-): number {
+): { readonly mean: number; readonly error: number } {
   const constant = 0.5 * Math.log(vp / vq);
   const s = Math.sqrt(vq);
-  let sum = 0;
-  for (let k = 0; k < pairs; k++) {
+  let [sum, squares] = [0, 0];
+  for (let k = 0; k < draws; k++) {
     const z = normals(seed, 7, k, mq.length);
-    for (const sign of [1, -1])
-      for (let i = 0; i < mq.length; i++) {
-        const noise = sign * s * z[i]!;
-        sum += constant - noise ** 2 / (2 * vq) + (mq[i]! + noise - mp[i]!) ** 2 / (2 * vp);
-      }
+    let log = 0;
+    for (let i = 0; i < mq.length; i++) {
+      const noise = s * z[i]!;
+      log += constant - noise ** 2 / (2 * vq) + (mq[i]! + noise - mp[i]!) ** 2 / (2 * vp);
+    }
+    sum += log;
+    squares += log ** 2;
   }
-  return sum / (2 * pairs);
+  const mean = sum / draws;
+  return { mean, error: Math.sqrt(Math.max(squares / draws - mean ** 2, 0) / (draws - 1)) };
 }
 
 /** n timesteps from T - 1 to 0, closer together towards the clean end, where the bound is paid. */
@@ -284,7 +287,7 @@ function build(frame: Frame): void {
     bars.draw();
     const own1 = klGaussian(mq, vq, mp, v);
     const closed = klTotal(q, vq, p, v);
-    const drawn = klByDraws(q, vq, p, v, 60, seed.value);
+    const drawn = klByDraws(q, vq, p, v, 120, seed.value);
     const bound = average(total);
     const bits = bound.mean / Math.LN2 / own.picture.data.length;
     frame.symbol('q', `N(${show(mq, 3)}, ${show(vq, 3)})`);
@@ -296,7 +299,7 @@ function build(frame: Frame): void {
     frame.symbol('LT', `${show(draw.terms[0]!, 3)} nats`);
     frame.symbol('L0', `${show(average((d) => d.terms.at(-1)!).mean, 3)} nats`);
     frame.fact('closed', 'KL of this step, all pixels, closed form', show(closed, 5));
-    frame.fact('drawn', 'by 120 draws of q', show(drawn, 5));
+    frame.fact('drawn', 'by 120 draws of q', `${show(drawn.mean, 4)} ± ${show(drawn.error, 2)}`);
     frame.fact('bound', `bound of your picture, mean of ${draws.length} draws`, `${show(bound.mean, 4)} ± ${show(bound.error, 2)} nats`); // prettier-ignore
     frame.fact('bits', 'bits per number', show(bits, 3));
     more.disabled = false;

@@ -435,6 +435,19 @@ describe('for everybody', () => {
     await page.context().close();
   });
 
+  it('the tag that the lecture gives away works on a page that has nothing else', async () => {
+    const page = await (await browser.newContext()).newPage();
+    const errors: string[] = [];
+    page.on('pageerror', (error) => errors.push(String(error)));
+    const body = `<!doctype html><script type="module" src="${url}define.js"></script>
+      <diffusion-sampler view="schedules"></diffusion-sampler>`;
+    await page.route('**/guest.html', (route) => route.fulfill({ contentType: 'text/html', body }));
+    await page.goto(`${url}guest.html`);
+    await page.locator('diffusion-sampler [data-view="schedules"] .dv-words').waitFor();
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
   it('the lecture is a link away', async () => {
     const { page } = await visit();
     await page.click('.intro a');
