@@ -38,6 +38,21 @@ it('publint and are-the-types-wrong find nothing', () => {
   run(bin('attw'), [tarball, '--profile', 'esm-only', '--exclude-entrypoints', './custom-elements.json']);
 });
 
+it('what package.json points to is packed, by a path of the package', () => {
+  const told = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as Record<string, unknown>;
+  const paths = (value: unknown): string[] =>
+    typeof value === 'string' ? [value] : Object.values(value ?? {}).flatMap(paths);
+  const { exports, customElements, jsdelivr, unpkg, sideEffects } = told;
+  expect(customElements).toBe('./dist/custom-elements.json');
+  for (const path of paths([exports, customElements, jsdelivr, unpkg, sideEffects])) {
+    expect(path).toMatch(/^\.\//);
+    expect(readdirSync(join(installed, path.replace(/[^/]*$/, ''))), path).toContainEqual(
+      path.endsWith('*') ? expect.any(String) : path.split('/').at(-1),
+    );
+  }
+  expect(readFileSync(join(installed, 'package.json'), 'utf8')).not.toMatch(/\/tmp|\/home|\/work|file:/);
+});
+
 it('is imported on a server, where there is no window', () => {
   const code = `
     import * as core from 'diffusion-sampler';
