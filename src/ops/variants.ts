@@ -4,7 +4,8 @@ import type { Choose } from '../gpu/tape.ts';
 
 /**
  * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md). Winograd's passes over memory pay
- * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels.
+ * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels. Its weights, 64 cIn cOut bytes that stay, may take 8 MiB
+ * a layer: a deep network has most of its weights where it has the fewest pixels, and would double in memory.
  */
 export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
   size === 3 &&
@@ -12,7 +13,7 @@ export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
   Math.min(cIn, cOut) >= 32 &&
   Math.ceil(h / 2) * Math.ceil(w / 2) >= 16 &&
   h * w * Math.max(cIn, cOut) <= 2 ** 22 &&
-  cIn * cOut <= 2 ** 20
+  cIn * cOut <= 2 ** 17
     ? 'winograd'
     : 'direct';
 

@@ -14,7 +14,7 @@ import type { DType } from '../../src/tensor.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { randomModel } from '../helpers/random_model.ts';
 
-const CELEBAHQ_256 = {
+export const CELEBAHQ_256 = {
   _class_name: 'UNet2DModel',
   act_fn: 'silu',
   attention_head_dim: null,

@@ -7,11 +7,12 @@ import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { chooseFor } from '../../src/ops/variants.ts';
+import { chooseFor, softwareTable } from '../../src/ops/variants.ts';
 import type { DType, Shape } from '../../src/tensor.ts';
-import { canSample, type StepShape } from '../../src/record.ts';
+import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/record.ts';
 import { sample } from '../../src/sampler.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
+import { CELEBAHQ_256 } from '../bench/large.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { DTYPES, useGpu } from '../helpers/gpu.ts';
@@ -103,6 +104,16 @@ describe('what does not fit is refused before its weights are read', () => {
     });
   });
 });
+
+it('google/ddpm-celebahq-256 fits the default limits; software adapters pay at most a third for their convolutions', () => {
+  const config = parseUNetConfig(CELEBAHQ_256, 'x');
+  const shape = smallestRun(config);
+  for (const dtype of ['f32', 'f16'] as const) {
+    const [plain, software] = [undefined, softwareTable].map((choose) => planMemory(config, shape, dtype, DEFAULT_BINDING, choose));
+    expect(Math.max(plain!.largestBinding, software!.largestBinding)).toBeLessThanOrEqual(DEFAULT_BINDING);
+    if (dtype === 'f32') expect(software!.total).toBeLessThan((4 / 3) * plain!.total);
+  }
+}); // prettier-ignore
 
 /** The same device, binding less in one piece. */
 function narrow(real: Gpu, maxStorageBufferBindingSize: number): Gpu {
