@@ -26,6 +26,7 @@ const ROOMS = {
     'weights',
     'scheduler',
     'display',
+    'memory',
     'model',
     'sampler',
     'runtime',

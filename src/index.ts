@@ -14,6 +14,7 @@ export { Display, type DisplayOptions, type Term } from './display/display.ts';
 export { DiffusionError, type ErrorCode } from './errors.ts';
 export { openGpu, type Gpu } from './gpu/device.ts';
 export { readTensor } from './gpu/transfer.ts';
+export { planMemory, smallestRun, type MemoryPlan } from './memory.ts';
 export { Model, type LoadOptions, type StepShape } from './model.ts';
 export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView, type StoredState } from './player.ts'; // prettier-ignore
 export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
@@ -25,7 +26,7 @@ export type { Clip, Mix, Step } from './scheduler/step.ts';
 export type { DType, Shape, Tensor } from './tensor.ts';
 export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
 export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';
-export { httpFiles, verifiedFiles, type ModelFiles } from './weights/files.ts';
+export { httpFiles, type ModelFiles } from './weights/files.ts';
 export { droppedFiles, openSource, type ModelSource, type Notice, type SourceOptions } from './weights/source.ts'; // prettier-ignore
 
 export interface LoadModelOptions extends LoadOptions, SourceOptions {

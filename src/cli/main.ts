@@ -1,21 +1,27 @@
-/** The command line: `eps`, `sample`, `inspect`. Its contract (names, tensors, errors) is fixed; see the README. */
+/** The command line. Its contract (names, tensors, errors) is fixed; see the README. */
 
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join, sep } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { DiffusionError } from '../errors.ts';
 import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
+import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
+import { chooseFor } from '../ops/variants.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
+import { hash } from '../weights/download.ts';
+import { isModelFile, type ModelFiles } from '../weights/files.ts';
+import { wantedFiles } from '../weights/load.ts';
+import { openSource, type Notice } from '../weights/source.ts';
 import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
 import { nodeGpu } from './node_gpu.ts';
 import { convertTfjs } from './tfjs.ts';
 
-const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
+const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR|huggingface:OWNER/NAME[@REVISION]|https://... ...
 
   eps      --input IN.safetensors --output OUT.safetensors [--dtype f32|f16]
            IN: sample [N,C,H,W], timestep [N], optionally class_labels I64 [N]. OUT: eps, the network's raw output.
@@ -40,7 +46,9 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR ...
            The noise that ddim takes to the picture. OUT: x_T [N,C,H,W], to be given as --noise.
   convert-tfjs --model DIR --output DIR
            The TensorFlow.js graph model of Keras's DDPM example to a folder that the other commands take.
-  inspect  JSON: parameters, FLOPs and dispatches a step, bytes, adapter.
+  inspect  JSON: parameters, FLOPs and dispatches a step, bytes (the plan's, from the config alone), adapter.
+  manifest --model DIR [--title TEXT] [--licence TEXT]
+           Writes DIR/manifest.json, with which a copy of the folder on the web is verified and kept by browsers.
 `;
 
 type Values = Record<string, string | boolean | undefined>;
@@ -111,6 +119,7 @@ const COMMANDS: Record<
   },
   'convert-tfjs': { options: { model: text, output: text }, run: convert },
   inspect: { options: { model: text, dtype: text }, run: inspect },
+  manifest: { options: { model: text, title: text, licence: text }, run: manifest },
 };
 
 /** @returns the exit code */
@@ -166,11 +175,35 @@ function given<V extends object>(values: V): V {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as V;
 }
 
+/**
+ * A folder on this machine; huggingface:owner/name@revision or an https address is downloaded, and not kept. As in
+ * Hugging Face's own tools, HF_ENDPOINT names a mirror of the hub.
+ */
+async function filesOf(model: string): Promise<ModelFiles> {
+  if (!/^(huggingface:|https?:\/\/)/.test(model)) return diskFiles(model);
+  const onNotice = ({ message }: Notice) => void process.stderr.write(`notice: ${message}\n`);
+  const megabytes = (bytes: number | null) => (bytes === null ? '?' : (bytes / 1e6).toFixed(1));
+  const onProgress = (received: number, total: number | null) =>
+    void process.stderr.write(
+      `\r${megabytes(received)} of ${megabytes(total)} MB${received === total ? '\n' : ''}`,
+    );
+  const shown = process.stderr.isTTY ? { onProgress } : {};
+  return (await openSource(model, { cached: false, onNotice, ...shown, ...hub() })).files;
+}
+
+function hub(): { hub?: URL } {
+  const mirror = process.env['HF_ENDPOINT'];
+  if (!mirror) return {};
+  const address = mirror.replace(/\/?$/, '/');
+  if (!URL.canParse(address)) throw usage(`HF_ENDPOINT is ${mirror}, which is no address.`);
+  return { hub: new URL(address) };
+}
+
 async function withModel(values: Values, run: (model: Model, gpu: Gpu) => Promise<void>): Promise<void> {
   const folder = required(values, 'model');
   const gpu = await openGpu(await nodeGpu());
   try {
-    const model = await Model.load(gpu, diskFiles(folder), given({ dtype: values['dtype'] as DType }));
+    const model = await Model.load(gpu, await filesOf(folder), given({ dtype: values['dtype'] as DType }));
     await run(model, gpu);
     model.destroy();
   } finally {
@@ -383,11 +416,9 @@ async function inspect(values: Values): Promise<void> {
   await withModel(values, async (model, gpu) => {
     const { config } = model;
     const [height, width] = config.sampleSize ?? [32, 32];
-    const plan = await model.takePlan({
-      count: 1,
-      height,
-      width,
-    });
+    const shape = { count: 1, height, width };
+    const planned = planMemory(config, shape, model.dtype, bindingLimit(gpu), chooseFor(gpu));
+    const plan = await model.takePlan(shape);
     process.stdout.write(
       `${JSON.stringify(
         {
@@ -402,6 +433,7 @@ async function inspect(values: Values): Promise<void> {
           weightBytes: model.weightBytes,
           workingBytes: plan.bytes,
           bufferBytes: model.weightBytes + plan.bytes,
+          largestBinding: planned.largestBinding,
           adapter: gpu.adapter,
           software: gpu.isSoftware,
           f16: gpu.f16,
@@ -412,4 +444,27 @@ async function inspect(values: Values): Promise<void> {
     );
     model.givePlanBack(plan);
   });
+}
+
+async function manifest(values: Values): Promise<void> {
+  const folder = required(values, 'model');
+  const list = await readdir(folder, { recursive: true }).catch((cause: unknown) => {
+    throw new DiffusionError('file-not-found', `${folder} is no folder.`, 'Check the path.', { cause });
+  });
+  const wanted = wantedFiles(list.map((path) => path.split(sep).join('/')).filter(isModelFile));
+  if (![/(^|\/)config\.json$/, /\.safetensors$/].every((kind) => wanted.some((path) => kind.test(path))))
+    throw new DiffusionError(
+      'file-not-found',
+      `${folder} has no config, or no weights, that would be read.`,
+      'Give a folder in diffusers layout, with config.json and a .safetensors file.',
+    );
+  const files = [];
+  for (const path of wanted) {
+    const bytes = new Uint8Array((await diskFiles(folder).read(path))!);
+    files.push({ path, bytes: bytes.length, sha256: await hash('SHA-256', bytes) });
+  }
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const { title, licence } = values;
+  const text = JSON.stringify({ title, licence, bytes, files }, null, 2);
+  await write(join(folder, 'manifest.json'), new TextEncoder().encode(`${text}\n`));
 }

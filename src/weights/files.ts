@@ -1,7 +1,7 @@
 /** Where a model's files come from. */
 
-import { DiffusionError, throwIfAborted } from '../errors.ts';
-import { download, matches, type FilePromise, type OnProgress, type Timing } from './download.ts';
+import { throwIfAborted } from '../errors.ts';
+import { download, type OnProgress, type Timing } from './download.ts';
 
 export interface ModelFiles {
   /** What to call the folder in an error. */
@@ -35,22 +35,3 @@ export function httpFiles(base: string | URL, { onProgress, timing }: HttpOption
     },
   };
 }
-
-/** The same files, each checked against its promise; a file without one is "not there". @throws integrity-failed, on reading */
-export function verifiedFiles(files: ModelFiles, promises: readonly FilePromise[]): ModelFiles {
-  return {
-    label: files.label,
-    async read(path, signal) {
-      const promise = promises.find((p) => p.path === path);
-      const bytes = promise ? await files.read(path, signal) : null;
-      if (bytes && !(await matches(bytes as Uint8Array<ArrayBuffer>, promise!)))
-        throw new DiffusionError(
-          'integrity-failed',
-          `The file ${path} of ${files.label} is not the one that its manifest promises (${bytes.length} bytes, expected ${promise!.bytes}).`,
-          'Reload the page; if it happens again, the server holds a wrong file.',
-        );
-      return bytes;
-    },
-  };
-}
-export type { FilePromise };
