@@ -24,7 +24,7 @@ import { byId, el, fill, input, megabytes, reducedMotion, select } from './dom.t
 import { Edit, SLIDE } from './edit.ts';
 import { format, INITIAL, parse, VIEWS, type Branch, type State, type View } from './fragment.ts';
 import { Gallery, paintPicture } from './gallery.ts';
-import { bundledModels, look, memoryOf, type Bundled, type ModelInfo } from './models.ts';
+import { bundledModels, defaultModel, look, memoryOf, type Bundled, type ModelInfo } from './models.ts';
 import {
   changesOf,
   nameOf,
@@ -70,10 +70,10 @@ let active = 0;
 const lane = (): Lane | undefined => lanes[active];
 
 const VIEW_NAMES: Readonly<Record<View, readonly [html: string, text: string]>> = {
-  x_t: ['<i class="math">x<sub>t</sub></i>', 'the picture, noise and all'],
-  x0: ['<i class="math hat">x<sub>0</sub></i>', 'what it expects at the end'],
-  eps: ['<i class="math">ε</i>', 'what it takes for noise'],
-  update: ['Δ', 'what the step changed'],
+  x_t: ['<i class="math">x<sub>t</sub></i>', 'the picture now'],
+  x0: ['<i class="math hat">x<sub>0</sub></i>', 'its guess of the end'],
+  eps: ['<i class="math hat">ε</i>', 'the noise it sees'],
+  update: ['Δ', 'the last change'],
 };
 const canvas = byId<HTMLCanvasElement>('canvas');
 makeViews();
@@ -173,8 +173,12 @@ function check(name: string, value: string): void {
 }
 
 function renderShare(): void {
-  const model = state.model || models[0]?.name || 'digits';
-  input('link').value = new URL(format(state) || '#', location.href).href.replace(/#$/, '');
+  const model = modelName();
+  const { init, mask, interpolate } = lane()?.options ?? {};
+  // Who follows a link wants to draw, not to share.
+  const shared: State = { ...state, tab: interpolate ? 'edit' : '' };
+  input('link').value = new URL(format(shared) || '#', location.href).href.replace(/#$/, '');
+  byId('not-in-link').hidden = !init && !mask;
   const { tag, frame } = embedCode(state, model);
   byId<HTMLTextAreaElement>('embed-tag').value = tag;
   byId<HTMLTextAreaElement>('embed-frame').value = frame;
@@ -277,6 +281,7 @@ function showError(error: unknown, retry: () => void = () => {}): void {
   byId('message-text').textContent = known
     ? known.message
     : `Something went wrong in this page (${String(error)}). Reload it; if it happens again, please report it.`;
+  box.scrollIntoView({ block: 'nearest' });
   again = retry;
   byId('retry').hidden = !known || !AGAIN.includes(known.code);
   if (!known) console.error(error);
@@ -335,7 +340,7 @@ function makeClasses({ classes, labels, hasAny }: ModelInfo): void {
     String(k),
     named(k),
   ]);
-  if (classes > 0) choices.push(['each', 'All in turn']);
+  if (classes > 0) choices.push(['each', 'One of each']);
   if (hasAny || classes > 0) choices.unshift(['any', 'Anything']);
   host.hidden = choices.length === 0;
   host.replaceChildren(
@@ -349,6 +354,7 @@ function makeClasses({ classes, labels, hasAny }: ModelInfo): void {
       ),
     ),
   );
+  check('class', String(state.label));
   fill(select('fork-label'), [['', 'what it is'], ...Array.from({ length: classes }, (_, k) => [String(k), named(k)] as const)]); // prettier-ignore
   byId('fork-label-field').hidden = classes === 0;
 }
@@ -365,12 +371,8 @@ function makeModels(): void {
   check('model', state.src ? '' : modelName());
 }
 
-/** The one asked for; else avatars where a GPU is fast enough for them. */
-function modelName(): string {
-  const names = models.map(({ name }) => name);
-  if (names.includes(state.model)) return state.model;
-  return !software && names.includes('avatars') ? 'avatars' : (names[0] ?? 'digits');
-}
+const modelName = (): string =>
+  models.some(({ name }) => name === state.model) ? state.model : defaultModel(models, software);
 
 async function showCached(): Promise<void> {
   const kept = await cachedModels();
@@ -824,9 +826,18 @@ function makeViews(): void {
   );
 }
 
+/** On a small screen the stage may be out of sight of the button. */
+const showStage = (): void =>
+  byId(state.tab === 'compare' ? 'comparison' : 'frame').scrollIntoView({
+    block: 'nearest',
+    behavior: reducedMotion() ? 'auto' : 'smooth',
+  });
+
 const drawOrStop = (): void => {
   if (isRunning()) return stop();
   editing = false;
+  if (state.tab === 'compare') set({ tab: '' }, { touch: false }); // there only what is compared is seen
+  showStage();
   if (pending && pending.hash === format(state)) void drawPending();
   else if (state.branches.length > 0 && lanes.length === 0) void drawWithForks();
   else void draw();
@@ -855,7 +866,11 @@ for (const key of ['sampler', 'sampler2', 'spacing', 'spacing2'] as const)
   select(key).addEventListener('change', () => set({ [key]: select(key).value } as Partial<State>));
 byId('classes').addEventListener('change', (event) => {
   const { value } = event.target as HTMLInputElement;
-  set({ label: value === 'any' || value === 'each' ? value : Number(value) });
+  const label = value === 'any' || value === 'each' ? value : Number(value);
+  // One of each is several pictures; what follows it is one again, as before.
+  const each = Math.min(info?.classes ?? 1, 16);
+  const count = label === 'each' ? (state.count === 1 ? each : state.count) : state.label === 'each' && state.count === each ? 1 : state.count; // prettier-ignore
+  set({ label, count });
 });
 byId('edit').addEventListener('change', (event) => {
   set({ edit: (event.target as HTMLInputElement).value as State['edit'] }, { touch: false });
@@ -894,6 +909,7 @@ byId('fork').addEventListener('submit', (event) => {
 
 byId('edit-go').addEventListener('click', () => {
   if (isRunning()) return;
+  showStage();
   if (state.edit !== 'slide' && edit.empty)
     return showError(new DiffusionError('bad-input', 'There is no picture yet.', 'Draw one, drop one, or take the result.')); // prettier-ignore
   editing = true;
@@ -913,6 +929,7 @@ byId('take').addEventListener('click', () => {
 input('slide-at').addEventListener('input', paintSlide);
 byId('compare-go').addEventListener('click', () => {
   if (isRunning() || !info) return;
+  showStage();
   showError(null);
   opening = new AbortController();
   renderRun();

@@ -43,6 +43,13 @@ export async function bundledModels(): Promise<Bundled[]> {
   );
 }
 
+/** Unless another is asked for: the one with most weights where a GPU computes, the digits where software does. */
+export function defaultModel(models: readonly Bundled[], software: boolean): string {
+  const bySize = models.toSorted((a, b) => b.bytes - a.bytes);
+  const small = models.find(({ name }) => name === 'digits') ?? bySize.at(-1);
+  return (software ? small : bySize[0])?.name ?? 'digits';
+}
+
 export async function look(
   address: string | readonly File[],
   onNotice: (notice: Notice) => void,

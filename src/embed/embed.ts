@@ -21,11 +21,13 @@ for (const name of SETTINGS) {
 sampler.controls = query.get('controls') !== '0';
 document.querySelector('main')!.append(sampler);
 
-/** Where `?origin=` names the page around, nobody else is told anything or obeyed. */
-const origin = query.get('origin');
+/** Where `?origin=` names the page around, nobody else is told anything or obeyed; null: where it names none. */
+const asked = query.get('origin');
+const origin = asked === null ? '*' : URL.canParse(asked) ? new URL(asked).origin : null;
 
 const post = (type: string, data: Readonly<Record<string, unknown>> = {}): void => {
-  if (parent !== window) parent.postMessage({ v: VERSION, type, ...data }, origin ?? '*');
+  if (parent !== window && origin !== null && origin !== 'null')
+    parent.postMessage({ v: VERSION, type, ...data }, origin);
 };
 
 sampler.addEventListener('ready', ({ detail }) => post('ready', detail));
@@ -39,7 +41,7 @@ new ResizeObserver(() => {
 }).observe(document.querySelector('main')!);
 
 window.addEventListener('message', (event: MessageEvent<unknown>) => {
-  if (event.source !== parent || (origin !== null && event.origin !== origin)) return;
+  if (event.source !== parent || (origin !== '*' && event.origin !== origin)) return;
   const message = event.data as { v?: unknown; type?: unknown; k?: unknown; name?: unknown; value?: unknown };
   if (typeof message !== 'object' || message === null || message.v !== VERSION) return;
   const quietly = (work: Promise<void>): void => void work.catch(() => {}); // the error is posted already
