@@ -355,7 +355,7 @@ function makeClasses({ classes, labels, hasAny }: ModelInfo): void {
     ),
   );
   check('class', String(state.label));
-  fill(select('fork-label'), [['', 'what it is'], ...Array.from({ length: classes }, (_, k) => [String(k), named(k)] as const)]); // prettier-ignore
+  fill(select('fork-label'), [['', 'the same'], ...Array.from({ length: classes }, (_, k) => [String(k), named(k)] as const)]); // prettier-ignore
   byId('fork-label-field').hidden = classes === 0;
 }
 

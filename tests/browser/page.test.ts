@@ -374,7 +374,7 @@ describe('edits, comparison, files', () => {
 
     const linked = await visit(new URL(link).hash);
     for (const [field, value] of [['#seed', '9'], ['#steps', '3']] as const) expect(await linked.page.inputValue(field)).toBe(value); // prettier-ignore
-    expect(await linked.page.isVisible('#tab-share')).toBe(true);
+    expect(await linked.page.isVisible('#tab-share')).toBe(false); // who follows a link wants to draw
     expect(await draw(linked.page)).toBe(shown);
     expect([...errors, ...other.errors, ...linked.errors]).toEqual([]);
     await linked.page.context().close();
