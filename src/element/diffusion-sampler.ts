@@ -411,12 +411,17 @@ export class DiffusionSampler extends Base {
    * when the run is done. @throws bad-option while there is no picture
    */
   async toBlob(): Promise<Blob> {
-    const lease = this.#lease;
-    const state = this.#player?.at(this.#player.index);
-    if (!lease || !state)
+    const [lease, player] = [this.#lease, this.#player];
+    const state = player?.at(player.index);
+    if (!lease || !player || !state)
       throw new DiffusionError('bad-option', 'There is no picture yet.', 'Start a run first.');
-    const { picture } = await import('./picture.ts');
-    return picture(lease, state, isStateView(this.view) ? this.view : 'x_t', this.#value);
+    const { picture, recipeOf } = await import('./picture.ts');
+    // The value of the form comes a moment after the end of the run.
+    const whole = player.forks.length === 0;
+    const recipe = whole
+      ? this.#value || (player.status === 'done' ? recipeOf(player, this.#address) : '')
+      : '';
+    return picture(lease, state, isStateView(this.view) ? this.view : 'x_t', recipe);
   }
 
   /** Saves the picture on the visitor's disk. @throws as toBlob */
@@ -582,7 +587,7 @@ export class DiffusionSampler extends Base {
     this.#setStatus('loading');
     try {
       if (!globalThis.navigator.gpu) await openGpu(); // says why, before anything is downloaded
-      const source = await this.#describe();
+      const source = await Promise.race([this.#describe(), aborted(signal)]); // its answer is of use to others, too
       const onProgress = (received: number, total: number | null): void => {
         if (!signal.aborted) this.#progress(received, total);
       };
@@ -757,7 +762,7 @@ export class DiffusionSampler extends Base {
       const { recipeOf } = await import('./picture.ts');
       if (this.#player !== player || player.status !== 'done') return;
       // With a fork there are other options before it than after it.
-      if (forks.length === 0) this.#setValue(recipeOf(player, this.#address));
+      this.#setValue(forks.length === 0 ? recipeOf(player, this.#address) : '');
     } catch (error) {
       console.warn('diffusion-sampler: the recipe of the run could not be written.', error);
     }
@@ -1071,6 +1076,20 @@ function build() {
   const host = h('div', { part: 'view-host', hidden: true });
   return { frame, canvas, poster, posterSlot, noise, over, run, title, waiting, bar, bytes, cancel, fault, message, retry, toggle, controls, play, back, step, stop, save, timeline, status, view, host }; // prettier-ignore
 }
+
+/** Never resolves. @throws aborted, as soon as the signal says so */
+const aborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    const refuse = (): void => {
+      try {
+        throwIfAborted(signal);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    signal.addEventListener('abort', refuse, { once: true });
+    refuse();
+  });
 
 const words = ({ index, steps, t }: Player): string =>
   `step ${index} of ${steps}, ${t < 0 ? 'the picture' : `t = ${Math.round(t)}`}`;
