@@ -29,6 +29,8 @@ struct Layer {
   LEFT: u32,
   SCALE: f32,
   PIXELS_IN: u32,
+  TIME_OF: u32, // blocks of an image in timeBias
+  TIME_FIRST: u32,
   PIXELS: u32,
   TILES: u32, // of 16 pixels
   GROUPS: u32, // of 4 blocks
@@ -59,7 +61,7 @@ fn store(n: u32, co: u32, pixel: u32, sum: vec4f) {
   value += vec4f(bias[co]);
 #endif
 #if TIME_BIAS
-  value += vec4f(timeBias[n * layer.CO_BLOCKS + co]);
+  value += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + co]);
 #endif
 #if RESIDUAL
   value += vec4f(residual[at]);

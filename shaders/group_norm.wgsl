@@ -6,7 +6,9 @@
 // With SCALED (adaptive group norm, Dhariwal & Nichol 2021, eq. 5) its argument is first multiplied by 1 + scale[n, c];
 // with SHIFTED shift[n, c] is added, with RESIDUAL residual[n, c, p].
 //
-// Layout c4. One workgroup does one group of one image, in three passes: mean, variance about that mean, output.
+// Layout c4. One workgroup does one group of one image, in two passes. First every invocation sums its own items and their
+// squares about the first of them (which keeps the variance of numbers far from zero); its mean and its squares about that
+// are then joined with the others' (Chan, Golub & LeVeque 1979). Then the output.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
 
 override WORKGROUP: u32;
@@ -20,6 +22,10 @@ struct Layer {
   C_BLOCKS: u32,
   CHANNELS: u32, // of one group
   ITEMS: u32,
+  SCALE_OF: u32, // blocks of an image in scale
+  SCALE_FIRST: u32,
+  SHIFT_OF: u32,
+  SHIFT_FIRST: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -48,14 +54,16 @@ fn load(n: u32, g: u32, item: u32) -> vec4f {
 fn total(v: vec4f) -> f32 {
   return v.x + v.y + v.z + v.w;
 }
+const WIDTH = 4.0;
+alias Item = vec4f;
 fn store(n: u32, g: u32, item: u32, normal: vec4f) {
   let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
   var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
 #if SCALED
-  v *= 1.0 + vec4f(scale[n * layer.C_BLOCKS + block]);
+  v *= 1.0 + vec4f(scale[n * layer.SCALE_OF + layer.SCALE_FIRST + block]);
 #endif
 #if SHIFTED
-  v += vec4f(shift[n * layer.C_BLOCKS + block]);
+  v += vec4f(shift[n * layer.SHIFT_OF + layer.SHIFT_FIRST + block]);
 #endif
 #if RESIDUAL
   v += vec4f(residual[at(n, g, item)]);
@@ -81,14 +89,16 @@ fn load(n: u32, g: u32, item: u32) -> f32 {
 fn total(v: f32) -> f32 {
   return v;
 }
+const WIDTH = 1.0;
+alias Item = f32;
 fn store(n: u32, g: u32, item: u32, normal: f32) {
   let c = g * layer.CHANNELS + item / layer.PIXELS;
   var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
 #if SCALED
-  v *= 1.0 + f32(scale[n * layer.C_BLOCKS + c / 4u][c % 4u]);
+  v *= 1.0 + f32(scale[n * layer.SCALE_OF + layer.SCALE_FIRST + c / 4u][c % 4u]);
 #endif
 #if SHIFTED
-  v += f32(shift[n * layer.C_BLOCKS + c / 4u][c % 4u]);
+  v += f32(shift[n * layer.SHIFT_OF + layer.SHIFT_FIRST + c / 4u][c % 4u]);
 #endif
 #if RESIDUAL
   v += f32(residual[at(n, c, item % layer.PIXELS)]);
@@ -113,17 +123,22 @@ fn main(
     return;
   }
   let count = f32(layer.CHANNELS * layer.PIXELS);
-  var own = 0.0;
+  let first = load(n, g, min(lane, layer.ITEMS - 1u));
+  let centre = total(first) / WIDTH;
+  var own = Item(0);
+  var squares = Item(0);
   for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
-    own += total(load(n, g, item));
+    let d = load(n, g, item) - centre;
+    own += d;
+    squares += d * d;
   }
-  let mean = sum(lane, own) / count;
-  own = 0.0;
-  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
-    let d = load(n, g, item) - mean;
-    own += total(d * d);
-  }
-  let factor = 1.0 / sqrt(sum(lane, own) / count + layer.EPS);
+  let own_count = WIDTH * f32((layer.ITEMS + WORKGROUP - 1u - min(lane, layer.ITEMS)) / WORKGROUP);
+  let own_sum = total(own);
+  let mean = sum(lane, centre * own_count + own_sum) / count;
+  // Squares about the mean of all: those about the centre, moved by the difference.
+  let offset = mean - centre;
+  let moved = total(squares) - 2.0 * offset * own_sum + own_count * offset * offset;
+  let factor = 1.0 / sqrt(max(sum(lane, moved), 0.0) / count + layer.EPS);
   for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
     store(n, g, item, (load(n, g, item) - mean) * factor);
   }

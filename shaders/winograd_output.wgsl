@@ -16,6 +16,8 @@ struct Layer {
   TILES: u32, // of all images of this launch
   FIRST: u32, // the first of them
   SCALE: f32,
+  TIME_OF: u32, // blocks of an image in timeBias
+  TIME_FIRST: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -57,10 +59,11 @@ fn main(
   if (block >= layer.C_BLOCKS) {
     return;
   }
-  let plane = (layer.FIRST + tile / layer.TILES_IMAGE) * layer.C_BLOCKS + block;
+  let n = layer.FIRST + tile / layer.TILES_IMAGE;
+  let plane = n * layer.C_BLOCKS + block;
   var base = vec4f(bias[block]);
 #if TIME_BIAS
-  base += vec4f(timeBias[plane]);
+  base += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + block]);
 #endif
   let step = layer.C_BLOCKS * layer.TILES;
   let a0 = m[id];

@@ -2,7 +2,7 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import type { Choose } from './gpu/tape.ts';
+import type { Variants } from './gpu/tape.ts';
 import {
   bufferSize,
   canSample,
@@ -33,7 +33,7 @@ export interface MemoryPlan {
 /**
  * The bytes of a model in a run of this shape, or of its weights alone, from its config, without a GPU.
  * @param limit bytes that the GPU binds in one piece; larger batches go through the network in several
- * @param choose how convolutions are computed: the memory that they take differs. The plain way unless given
+ * @param variants how layers are computed: the memory that they take differs. The plain way unless given
  * @throws unsupported-model, when a run of this shape is none for this network
  */
 export function planMemory(
@@ -41,7 +41,7 @@ export function planMemory(
   shape: StepShape | null,
   dtype: DType,
   limit = DEFAULT_BINDING,
-  choose?: Choose,
+  variants?: Variants,
 ): MemoryPlan {
   const weights = UNetWeights.planned(config, dtype);
   if (!shape) {
@@ -55,7 +55,7 @@ export function planMemory(
     return { label, size } as unknown as GPUBuffer; // bound, and no more: nothing is built
   };
   const { bytes, largestBinding } = tapesMemory(
-    recordStep(config, weights, shape, make, 'the model', limit, choose),
+    recordStep(config, weights, shape, make, 'the model', limit, variants),
   );
   const working = buffers + bytes + READ_BACK;
   return { weights: weights.bytes, working, total: weights.bytes + working, largestBinding };

@@ -6,7 +6,7 @@ import { Tape, type Recording } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
 import { bindingLimit, checkMemory, planMemory, smallestRun } from './memory.ts';
 import { pack } from './ops/pack.ts';
-import { chooseFor } from './ops/variants.ts';
+import { variantsFor } from './ops/variants.ts';
 import { bufferSize, recordNetwork, recordStep, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 import { normalTable } from './scheduler/normal_table.ts';
@@ -120,7 +120,7 @@ export class Model {
     const scheduler = parseSchedulerConfig(folder.schedulerConfig, `scheduler_config.json of ${files.label}`);
     checkMemory(
       gpu,
-      planMemory(config, smallestRun(config), dtype, bindingLimit(gpu), chooseFor(gpu)),
+      planMemory(config, smallestRun(config), dtype, bindingLimit(gpu), variantsFor(gpu)),
       files.label,
       memory,
     );
@@ -176,7 +176,7 @@ export class Model {
       );
     checkSize(config, h, w, this.label);
     const labels = this.#checkLabels(inputs.labels && [...inputs.labels], n);
-    const tape = new Tape(chooseFor(gpu));
+    const tape = new Tape(variantsFor(gpu));
     const x = tape.pinned('sample', shape, 'f32');
     const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
     const continuous = labels && config.classEmbedType !== null;
@@ -237,7 +237,7 @@ export class Model {
   async #makePlan(shape: StepShape): Promise<StepPlan> {
     const { gpu, config, label } = this;
     const limit = bindingLimit(gpu);
-    const planned = planMemory(config, shape, this.dtype, limit, chooseFor(gpu));
+    const planned = planMemory(config, shape, this.dtype, limit, variantsFor(gpu));
     checkMemory(
       gpu,
       planned,
@@ -261,7 +261,7 @@ export class Model {
       buffers.forEach((buffer) => buffer.destroy());
     };
     try {
-      const recorded = recordStep(config, this.#weights, shape, make, label, limit, chooseFor(gpu));
+      const recorded = recordStep(config, this.#weights, shape, make, label, limit, variantsFor(gpu));
       const { known, mask, repaintNumbers } = recorded;
       gpu.device.queue.writeBuffer(recorded.normalTable, 0, normalTable);
       const step = await build(recorded.step, label);

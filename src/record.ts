@@ -5,7 +5,7 @@
  */
 
 import { DiffusionError } from './errors.ts';
-import { Tape, type Choose } from './gpu/tape.ts';
+import { Tape, type Variants } from './gpu/tape.ts';
 import { noise, type NoiseSource } from './ops/noise.ts';
 import { pack, unpack } from './ops/pack.ts';
 import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
@@ -73,7 +73,7 @@ export const canSample = ({ classEmbedType, inChannels, outChannels }: UNetConfi
 
 /**
  * @param limit bytes that may be bound in one piece
- * @param choose how convolutions are computed
+ * @param variants how layers are computed
  * @throws unsupported-model, when a run of this shape is none for this network
  */
 export function recordStep(
@@ -83,7 +83,7 @@ export function recordStep(
   make: MakeBuffer,
   source: string,
   limit: number,
-  choose?: Choose,
+  variants?: Variants,
 ): RecordedStep {
   const { count: n, height, width, guided, givenNoise, slots = 0, measured, masked } = shape;
   if (config.outChannels !== config.inChannels && config.outChannels !== 2 * config.inChannels)
@@ -101,7 +101,7 @@ export function recordStep(
   checkSize(config, height, width, source);
   const passes = guided ? 2 : 1;
   const state: Shape = [n, config.inChannels, height, width];
-  const tape = new Tape(choose);
+  const tape = new Tape(variants);
   const x = tape.pinned('x', state, 'f32');
   const x0Hat = tape.pinned('x0Hat', state, 'f32');
   const timestep = tape.pinned('timestep', [passes * n, 1, 1, 1], 'f32');
@@ -169,7 +169,7 @@ export function recordNetwork(
   };
   let pieces = 1;
   if (total > 1 && config.classEmbedType === null) {
-    const one = new Tape(tape.choose);
+    const one = new Tape(tape.variants);
     record(one, 0, 1);
     const largest = one.largestTemporary;
     if (largest * total > limit) pieces = Math.ceil(total / Math.max(1, Math.floor(limit / largest)));

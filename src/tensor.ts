@@ -28,6 +28,8 @@ export interface Tensor {
   readonly dtype: DType;
   readonly layout: Layout;
   readonly label: string;
+  /** Where it is some of the channels of a larger tensor: its first block of four, and the blocks of an image there. */
+  readonly part?: { readonly first: number; readonly of: number };
 }
 
 /** Number of blocks of four channels. */
@@ -46,3 +48,11 @@ export function byteLength(shape: Shape, dtype: DType, layout: Layout): number {
 export const sameShape = (a: Shape, b: Shape): boolean => a.every((d, i) => d === b[i]);
 
 export const showShape = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
+
+/** Some channels of a c4 tensor, from a whole block on: the same memory. Kernels that can read it say so (ops/launch.ts). */
+export function slice(tensor: Tensor, first: number, channels: number, label = tensor.label): Tensor {
+  const [n, c, h, w] = tensor.shape;
+  if (tensor.layout !== 'c4' || tensor.part || first + blocks(channels) > blocks(c))
+    throw new Error(`${label}: no ${channels} channels from block ${first} on in ${tensor.label}`);
+  return { ...tensor, shape: [n, channels, h, w], label, part: { first, of: blocks(c) } };
+}

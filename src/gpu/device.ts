@@ -12,6 +12,8 @@ export interface Gpu {
   readonly f16: boolean;
   /** Whether four invocations that follow each other in a workgroup can exchange registers (subgroup operations). */
   readonly quads: boolean;
+  /** Invocations that run in step: of the smallest subgroup, as far as the adapter says; 4 unless it does. */
+  readonly subgroup: number;
   /** Throws `device-lost` or `gpu-error` once the device is lost or has reported an error. */
   check(): void;
   /** Resolves when all submitted work is done; rejects like `check` when the device goes away meanwhile. */
@@ -98,6 +100,7 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
     f16,
     // Which invocations are a quad, WGSL leaves open, so hardware is asked (the two software adapters are known).
     quads: device.features.has('subgroups') && (isSoftware || (await quadsAreInOrder(device))),
+    subgroup: Math.max(4, Math.min(64, adapter.info.subgroupMinSize || 4)),
     check,
     async settled() {
       check();

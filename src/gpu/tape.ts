@@ -80,18 +80,29 @@ export interface ConvShape {
 }
 
 export type ConvVariant = 'direct' | 'winograd';
-export type Choose = (shape: ConvShape) => ConvVariant;
+
+/** How a network is computed on an adapter (ops/variants.ts). */
+export interface Variants {
+  /** Which way a convolution goes. */
+  conv(this: void, shape: ConvShape): ConvVariant;
+  /** Invocations of a workgroup that works together, with barriers: 4, 8, ... 64. */
+  readonly lanes: number;
+  /** Attention without barriers: an invocation for four queries, not a workgroup. */
+  readonly alone: boolean;
+}
+
+/** What suits no adapter in particular. */
+export const PLAIN: Variants = { conv: () => 'direct', lanes: 64, alone: false };
 
 export class Tape {
   readonly dispatches: Dispatch[] = [];
   /** Dispatches that run once, when the tape is built: weights in another form. */
   readonly preparations: Dispatch[] = [];
   readonly #prepared = new Map<string, Tensor>();
-  /** Which way a convolution is computed. */
-  readonly choose: Choose;
+  readonly variants: Variants;
 
-  constructor(choose: Choose = () => 'direct') {
-    this.choose = choose;
+  constructor(variants: Variants = PLAIN) {
+    this.variants = variants;
   }
 
   /** A tensor that lives from its first write to its last read. */

@@ -5,7 +5,7 @@ import weightsCode from '../../shaders/winograd_weights.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Shape, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import { expect, partOf, WORKGROUP } from './launch.ts';
 import { upsampleNearest } from './upsample_nearest.ts';
 
 export interface Padding {
@@ -31,7 +31,7 @@ export interface ConvOptions {
   readonly padding?: Padding;
   /** x is first upsampled by two, every pixel repeated. */
   readonly upsampled?: boolean;
-  /** (N, cOut, 1, 1), added to every pixel of its image. */
+  /** (N, cOut, 1, 1) or a slice, added to every pixel of its image. */
   readonly timeBias?: Tensor | null;
   /** Added before `scale`; same shape as the output. */
   readonly residual?: Tensor | null;
@@ -65,10 +65,10 @@ export function conv2d(
   const h = Math.floor((hIn + padding.top + padding.bottom - w.size) / stride) + 1;
   const width = Math.floor((wIn + padding.left + padding.right - w.size) / stride) + 1;
   const shape: Shape = [n, w.cOut, h, width];
-  if (timeBias) expect(label, timeBias, [n, w.cOut, 1, 1]);
+  if (timeBias) expect(label, timeBias, [n, w.cOut, 1, 1], { slice: true });
   if (residual) expect(label, residual, shape);
   const tileable = w.size === 3 && stride === 1 && Object.values(padding).every((p) => p === 1);
-  const variant = tape.choose({ cIn: w.cIn, cOut: w.cOut, size: w.size, stride, h, w: width });
+  const variant = tape.variants.conv({ cIn: w.cIn, cOut: w.cOut, size: w.size, stride, h, w: width });
   if (variant === 'winograd' && tileable) return winograd(tape, label, x, w, shape, options);
   const image = upsampled ? upsampleNearest(tape, `${label}.upsampled`, x) : x;
   return direct(tape, label, image, w, shape, padding, options);
@@ -115,6 +115,7 @@ function direct(
       LEFT: left,
       SCALE: scale,
       PIXELS_IN: hIn * wIn,
+      ...partOf(options.timeBias ?? null, 'TIME'),
     },
     bindings: [out, x, w.weight, w.bias, ...bindings],
     ...grid(n, w.cOut, h * width),
@@ -196,6 +197,7 @@ function winograd(
         LEFT: 0,
         SCALE: 1,
         PIXELS_IN: tiles,
+        ...partOf(null, 'TIME'),
       },
       bindings: [products, patches, weights],
       ...grid(16, w.cOut, tiles),
@@ -206,7 +208,7 @@ function winograd(
       shader: { name: 'winograd_output', code: text + outputCode },
       dtype: x.dtype,
       defines,
-      constants: { C_BLOCKS: coBlocks, ...common, SCALE: scale },
+      constants: { C_BLOCKS: coBlocks, ...common, SCALE: scale, ...partOf(options.timeBias ?? null, 'TIME') },
       bindings: [out, products, null, w.bias, ...bindings],
       threads: coBlocks * tiles,
       workgroupSize: WORKGROUP,

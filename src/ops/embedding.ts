@@ -39,7 +39,7 @@ export function learnedTime(
   dtype: DType,
   { first, count: n }: Piece = { first: 0, count: t.shape[0] },
 ): Tensor {
-  expect(label, t, [t.shape[0], 1, 1, 1], 'planar');
+  expect(label, t, [t.shape[0], 1, 1, 1], { layout: 'planar' });
   const out = tape.temp(label, [n, table.channels, 1, 1], dtype);
   record(tape, label, out, table, first, true, [out, t, table.buffer]);
   return out;

@@ -3,7 +3,7 @@ import sum from '../../shaders/lib/sum.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import { expect, partOf } from './launch.ts';
 
 /** gamma and beta: C scalars each, padded with zeros to whole blocks. */
 export interface NormWeights {
@@ -16,7 +16,7 @@ export interface NormOptions {
   readonly groups: number;
   readonly eps: number;
   readonly activation?: Activation | null;
-  /** Adaptive group norm: the normalised x times 1 + scale, plus shift; (N, C, 1, 1) each. */
+  /** Adaptive group norm: the normalised x times 1 + scale, plus shift; (N, C, 1, 1) each, or slices. */
   readonly scale?: Tensor | null;
   readonly shift?: Tensor | null;
   /** Added before the activation; the shape of x. */
@@ -37,7 +37,7 @@ export function groupNorm(
     throw new Error(
       `${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`,
     );
-  for (const part of [scale, shift]) if (part) expect(label, part, [n, c, 1, 1]);
+  for (const part of [scale, shift]) if (part) expect(label, part, [n, c, 1, 1], { slice: true });
   if (residual) expect(label, residual, x.shape);
   const out = tape.temp(label, x.shape, x.dtype);
   const aligned = (c / groups) % 4 === 0;
@@ -62,10 +62,12 @@ export function groupNorm(
       C_BLOCKS: blocks(c),
       CHANNELS: c / groups,
       ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
+      ...partOf(scale, 'SCALE'),
+      ...partOf(shift, 'SHIFT'),
     },
     bindings: [out, x, w.gamma, w.beta, scale, shift, residual],
-    threads: n * groups * WORKGROUP,
-    workgroupSize: WORKGROUP,
+    threads: n * groups * tape.variants.lanes,
+    workgroupSize: tape.variants.lanes,
   });
   return out;
 }

@@ -14,7 +14,7 @@ export interface NoiseSource {
 /** Fills x, planar (N, C, H, W), with sigma times standard normal noise: stream 0, step 0. shaders/noise.wgsl */
 export function noise(tape: Tape, label: string, x: Tensor, source: NoiseSource, sigma: number): void {
   const [n, c, h, w] = x.shape;
-  expect(label, x, x.shape, 'planar');
+  expect(label, x, x.shape, { layout: 'planar' });
   tape.record({
     label,
     shader: { name: 'noise', code: philox + normal + code },

@@ -24,7 +24,7 @@ export interface Piece {
 export function pack(tape: Tape, label: string, x: Tensor, options: PackOptions): Tensor {
   const { dtype, repeat = 1, scale = 1, offset = 0 } = options;
   const [n, c, h, w] = x.shape;
-  expect(label, x, x.shape, 'planar');
+  expect(label, x, x.shape, { layout: 'planar' });
   const { first, count } = options.piece ?? { first: 0, count: n * repeat };
   const out = tape.temp(label, [count, c, h, w], dtype);
   tape.record({
@@ -61,9 +61,9 @@ export function unpack(
   first = 0,
 ): Tensor {
   const [n, c, h, w] = x.shape;
-  if (divisor) expect(label, divisor, [out.shape[0], 1, 1, 1], 'planar');
+  if (divisor) expect(label, divisor, [out.shape[0], 1, 1, 1], { layout: 'planar' });
   expect(label, x, x.shape);
-  expect(label, out, [out.shape[0], c, h, w], 'planar');
+  expect(label, out, [out.shape[0], c, h, w], { layout: 'planar' });
   tape.record({
     label,
     shader: { name: 'unpack', code: unpackCode },

@@ -45,7 +45,7 @@ export function repaint(
   { x, known, mask, numbers, source }: RepaintBindings,
 ): void {
   const [n, c, h, w] = x.shape;
-  for (const tensor of [x, known, mask]) expect(label, tensor, x.shape, 'planar');
+  for (const tensor of [x, known, mask]) expect(label, tensor, x.shape, { layout: 'planar' });
   const size = c * h * w;
   tape.record({
     label,

@@ -30,7 +30,7 @@ export function timestepEmbedding(
 ): Tensor {
   const { dim, cosFirst, dtype, log = false } = options;
   const { first, count: n } = options.piece ?? { first: 0, count: t.shape[0] };
-  expect(label, t, [t.shape[0], 1, 1, 1], 'planar');
+  expect(label, t, [t.shape[0], 1, 1, 1], { layout: 'planar' });
   const out = tape.temp(label, [n, dim, 1, 1], dtype);
   tape.record({
     label,

@@ -87,12 +87,12 @@ export function update(tape: Tape, label: string, b: UpdateBindings, measured = 
   const guided = output.shape[0] === 2 * n;
   const given = 'storage' in z;
   const channels = output.shape[1] === 2 * c ? 2 * c : c;
-  expect(label, x, x.shape, 'planar');
-  expect(label, x0Hat, x.shape, 'planar');
-  expect(label, output, [guided ? 2 * n : n, channels, h, w], 'planar');
-  if (given) expect(label, z, x.shape, 'planar');
+  expect(label, x, x.shape, { layout: 'planar' });
+  expect(label, x0Hat, x.shape, { layout: 'planar' });
+  expect(label, output, [guided ? 2 * n : n, channels, h, w], { layout: 'planar' });
+  if (given) expect(label, z, x.shape, { layout: 'planar' });
   const slots = history ? history.shape[0] / n : 0;
-  if (history) expect(label, history, [slots * n, c, h, w], 'planar');
+  if (history) expect(label, history, [slots * n, c, h, w], { layout: 'planar' });
   const size = c * h * w;
   const constants = {
     N: n,

@@ -1,13 +1,14 @@
-/** Which way a convolution is computed: by adapter and by the shape of one image, never by the batch. */
+/** How a network is computed: by adapter and by the shape of one image, never by the batch. */
 
-import type { Choose } from '../gpu/tape.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { PLAIN, type Variants } from '../gpu/tape.ts';
 
 /**
  * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md). Winograd's passes over memory pay
  * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels. Its weights, 64 cIn cOut bytes that stay, may take 8 MiB
  * a layer: a deep network has most of its weights where it has the fewest pixels, and would double in memory.
  */
-export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
+export const softwareTable: Variants['conv'] = ({ cIn, cOut, size, stride, h, w }) =>
   size === 3 &&
   stride === 1 &&
   Math.min(cIn, cOut) >= 32 &&
@@ -17,5 +18,9 @@ export const softwareTable: Choose = ({ cIn, cOut, size, stride, h, w }) =>
     ? 'winograd'
     : 'direct';
 
-export const chooseFor = ({ isSoftware }: { readonly isSoftware: boolean }): Choose =>
-  isSoftware ? softwareTable : () => 'direct';
+/**
+ * On a software adapter a barrier costs as much as thousands of multiply-adds, unless the workgroup is one subgroup,
+ * which needs none.
+ */
+export const variantsFor = ({ isSoftware, subgroup }: Pick<Gpu, 'isSoftware' | 'subgroup'>): Variants =>
+  isSoftware ? { conv: softwareTable, lanes: subgroup, alone: true } : PLAIN;

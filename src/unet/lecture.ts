@@ -17,7 +17,7 @@ import { layerNorm } from '../ops/layer_norm.ts';
 import { linear } from '../ops/linear.ts';
 import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleBilinear } from '../ops/upsample_bilinear.ts';
-import type { Tensor } from '../tensor.ts';
+import { slice, type Tensor } from '../tensor.ts';
 import type { UNetConfig } from './config.ts';
 import type { UNetInputs } from './unet.ts';
 import type { UNetWeights } from './weights.ts';
@@ -86,6 +86,11 @@ export function recordLecture(
   const norm = (label: string, x: Tensor, options = {}) =>
     groupNorm(tape, label, x, weights.norms.get(label)!, { groups: 1, eps: 1e-5, ...options });
   const layer = (label: string, x: Tensor) => layerNorm(tape, label, x, weights.norms.get(label)!);
+  /** The part of a joint layer's output that is this layer's. */
+  const of = (label: string, all: Tensor): Tensor => {
+    const { first, cOut } = weights.parts.get(label)!;
+    return slice(all, first, cOut, label);
+  };
 
   /** @param end what follows the second norm */
   const double = (label: string, x: Tensor, end: Parameters<typeof norm>[2] = {}): Tensor => {
@@ -93,16 +98,15 @@ export function recordLecture(
     return norm(`${label}.norm2`, conv(`${label}.conv2`, h), end);
   };
   /** Two double convolutions, the first around a residual; the embedding is added at the end. */
-  const level = (label: string, x: Tensor, emb: Tensor): Tensor => {
-    const shift = linear(tape, `${label}.emb`, emb, weights.layers.get(`${label}.emb`)!, {
-      activation: 'silu',
-    });
+  const level = (label: string, x: Tensor): Tensor => {
+    const shift = of(`${label}.emb`, shifts);
     const h = double(`${label}.conv.0`, x, { residual: x, activation: 'gelu' });
     return double(`${label}.conv.1`, h, { shift });
   };
   const attend = (label: string, x: Tensor): Tensor => {
     const h = layer(`${label}.norm`, x);
-    const [q, k, v] = ['to_q', 'to_k', 'to_v'].map((part) => conv(`${label}.${part}`, h));
+    const qkv = conv(`${label}.to_qkv`, h);
+    const [q, k, v] = ['to_q', 'to_k', 'to_v'].map((part) => of(`${label}.${part}`, qkv));
     const mixed = attention(tape, label, q!, k!, v!, config.numAttentionHeads!);
     const a = conv(`${label}.to_out`, mixed, { residual: x });
     const f = conv(`${label}.ff1`, layer(`${label}.ff_norm`, a), { activation: 'gelu' });
@@ -117,17 +121,18 @@ export function recordLecture(
   });
   if (weights.classTable && labels && !('storage' in labels))
     emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
+  const shifts = linear(tape, 'emb', emb, weights.layers.get('emb')!, { activation: 'silu' });
 
   let x = double('inc', sample);
   const skips: Tensor[] = [];
   for (const i of [1, 2, 3]) {
     skips.push(x);
-    x = attend(`sa${i}`, level(`down${i}`, downsampleMax(tape, `down${i}.pool`, x), emb));
+    x = attend(`sa${i}`, level(`down${i}`, downsampleMax(tape, `down${i}.pool`, x)));
   }
   for (const i of [1, 2, 3]) x = double(`bot${i}`, x);
   for (const i of [1, 2, 3]) {
     x = concat(tape, `up${i}.concat`, skips.pop()!, upsampleBilinear(tape, `up${i}.up`, x));
-    x = attend(`sa${i + 3}`, level(`up${i}`, x, emb));
+    x = attend(`sa${i + 3}`, level(`up${i}`, x));
   }
   return conv('outc', x);
 }

@@ -15,7 +15,7 @@ import { linear, type LinearOptions } from '../ops/linear.ts';
 import type { Piece } from '../ops/pack.ts';
 import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleNearest } from '../ops/upsample_nearest.ts';
-import type { Tensor } from '../tensor.ts';
+import { slice, type Tensor } from '../tensor.ts';
 import { samplingOf, type UNetConfig } from './config.ts';
 import { recordLecture } from './lecture.ts';
 import { timeInputs } from './parameters.ts';
@@ -48,23 +48,22 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     linear(tape, label, x, get(label), options);
   const norm = (label: string, x: Tensor, options: Partial<NormOptions> = {}) =>
     groupNorm(tape, label, x, weights.norms.get(label)!, { groups, eps, ...options });
+  /** The part of a joint layer's output that is this layer's. */
+  const of = (label: string, all: Tensor): Tensor => {
+    const { first, cOut } = weights.parts.get(label)!;
+    return slice(all, first, cOut, label);
+  };
   const { activation } = config;
   const { piece } = inputs;
 
   /** @param resize of both branches, in a block that changes the size */
-  const resnet = (
-    label: string,
-    x: Tensor,
-    emb: Tensor,
-    scale = 1,
-    resize?: typeof upsampleNearest,
-  ): Tensor => {
+  const resnet = (label: string, x: Tensor, scale = 1, resize?: typeof upsampleNearest): Tensor => {
     let h = norm(`${label}.norm1`, x, { activation });
     if (resize) {
       h = resize(tape, `${label}.resize`, h);
       x = resize(tape, `${label}.resize_shortcut`, x);
     }
-    const time = (part: string) => dense(`${label}.time_emb_proj${part}`, emb, { activation }); // (N, cOut, 1, 1)
+    const time = (end: string) => of(`${label}.time_emb_proj${end}`, times); // (N, cOut, 1, 1)
     if (config.scaleShift) {
       h = conv(`${label}.conv1`, h);
       h = norm(`${label}.norm2`, h, { activation, scale: time('.scale'), shift: time('.shift') });
@@ -81,10 +80,9 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     const { attentionHeadDim: d, numAttentionHeads } = config;
     const heads = numAttentionHeads ?? (d === null ? 1 : x.shape[1] / d);
     const h = parts === null ? x : norm(`${label}.group_norm`, x, { groups: parts });
-    const q = conv(`${label}.to_q`, h);
-    const k = conv(`${label}.to_k`, h);
-    const v = conv(`${label}.to_v`, h);
-    return conv(`${label}.to_out.0`, attention(tape, label, q, k, v, heads), {
+    const qkv = conv(`${label}.to_qkv`, h);
+    const [q, k, v] = ['to_q', 'to_k', 'to_v'].map((part) => of(`${label}.${part}`, qkv));
+    return conv(`${label}.to_out.0`, attention(tape, label, q!, k!, v!, heads), {
       residual: config.attentionAddsNormed ? h : x,
       scale,
     });
@@ -115,6 +113,8 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   else emb = timestep('time_embedding', inputs.timestep);
   if (weights.classTable && labels && !('storage' in labels))
     emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
+  /** What the resnets add or scale by, of all of them in one product. */
+  const times = dense('time_emb_proj', emb, { activation });
 
   // Down.
   let x = conv('conv_in', inputs.sample);
@@ -126,7 +126,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   for (let i = 0; i < levels; i++) {
     const block = `down_blocks.${i}`;
     for (let j = 0; j < config.layersPerBlock; j++) {
-      x = resnet(`${block}.resnets.${j}`, x, emb);
+      x = resnet(`${block}.resnets.${j}`, x);
       if (config.downBlockTypes[i] === 'AttnDownBlock2D') x = attend(`${block}.attentions.${j}`, x);
       skips.push(x);
     }
@@ -136,16 +136,16 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     x =
       sampling === 'conv'
         ? conv(`${down}.conv`, x, { stride: 2, padding })
-        : resnet(down, x, emb, 1, downsampleAverage);
+        : resnet(down, x, 1, downsampleAverage);
     skips.push(x);
   }
 
   // Middle.
   if (config.hasMidBlock) {
     const scale = 1 / config.midBlockScaleFactor;
-    x = resnet('mid_block.resnets.0', x, emb, scale);
+    x = resnet('mid_block.resnets.0', x, scale);
     if (config.midAttention) x = attend('mid_block.attentions.0', x, scale, config.attnNormNumGroups);
-    x = resnet('mid_block.resnets.1', x, emb, scale);
+    x = resnet('mid_block.resnets.1', x, scale);
   }
 
   // Up.
@@ -153,13 +153,13 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     const block = `up_blocks.${i}`;
     for (let j = 0; j <= config.layersPerBlock; j++) {
       x = concat(tape, `${block}.resnets.${j}.concat`, x, skips.pop()!);
-      x = resnet(`${block}.resnets.${j}`, x, emb);
+      x = resnet(`${block}.resnets.${j}`, x);
       if (config.upBlockTypes[i] === 'AttnUpBlock2D') x = attend(`${block}.attentions.${j}`, x);
     }
     const sampling = samplingOf(config, 'up', i);
     const up = `${block}.upsamplers.0`;
     if (sampling === 'conv') x = conv(`${up}.conv`, x, { upsampled: true });
-    else if (sampling === 'resnet') x = resnet(up, x, emb, 1, upsampleNearest);
+    else if (sampling === 'resnet') x = resnet(up, x, 1, upsampleNearest);
   }
 
   // Out.

@@ -15,16 +15,41 @@ import { checkParameters, expectedParameters } from './parameters.ts';
 const STORAGE = 0x80;
 const COPY_DST = 0x08;
 
-/** Makes a buffer of so many scalars, which `fill` computes. */
-type Make = (label: string, scalars: number, type: DType, fill: () => Float32Array<ArrayBuffer>) => GPUBuffer;
+/** Makes a buffer of so many scalars, which `fills` compute, one piece after the other. */
+type Make = (
+  label: string,
+  scalars: number,
+  type: DType,
+  ...fills: (() => Float32Array<ArrayBuffer>)[]
+) => GPUBuffer;
+
+/** Some of the outputs of a layer: what was a layer of its own in the checkpoint. */
+export interface LayerPart {
+  readonly layer: string;
+  /** First block of four output channels. */
+  readonly first: number;
+  readonly cOut: number;
+}
+
+/**
+ * Layers that see the same input become one: one product of matrices instead of three, or of twenty. The name of the
+ * joint layer, or null.
+ */
+function jointOf(owner: string): string | null {
+  if (/\.to_[qkv]$/.test(owner)) return owner.replace(/to_[qkv]$/, 'to_qkv');
+  if (owner.endsWith('.time_emb_proj')) return 'time_emb_proj';
+  return /^(down|up)\d\.emb$/.test(owner) ? 'emb' : null;
+}
 
 const bufferBytes = (scalars: number, type: DType): number => Math.ceil((scalars * bytesOf[type]) / 16) * 16;
 
 /** The parameters of one network on the GPU: owns the buffers. */
 export class UNetWeights {
   readonly dtype: DType;
-  /** `conv_in`, `down_blocks.0.resnets.0.time_emb_proj` ...: every layer with a matrix; linear ones have size 1. */
+  /** `conv_in`, `down_blocks.0.resnets.0.conv1` ...: every layer with a matrix; linear ones have size 1. */
   readonly layers = new Map<string, ConvWeights>();
+  /** `mid_block.attentions.0.to_q`, `down_blocks.0.resnets.0.time_emb_proj` ...: layers that are part of a joint one. */
+  readonly parts = new Map<string, LayerPart>();
   readonly norms = new Map<string, NormWeights>();
   classTable: Table | null = null;
   timeTable: Table | null = null;
@@ -54,10 +79,16 @@ export class UNetWeights {
       return data;
     };
     const fills: (() => void)[] = [];
-    const make: Make = (label, scalars, type, fill) => {
+    const make: Make = (label, scalars, type, ...pieces) => {
       const size = bufferBytes(scalars, type);
       const buffer = gpu.device.createBuffer({ label, size, usage: STORAGE | COPY_DST });
-      fills.push(() => gpu.device.queue.writeBuffer(buffer, 0, toDType(fill(), type)));
+      let at = 0;
+      for (const piece of pieces)
+        fills.push(() => {
+          const bytes = toDType(piece(), type);
+          gpu.device.queue.writeBuffer(buffer, at, bytes);
+          at += bytes.byteLength;
+        });
       return buffer;
     };
     const shapes = [...tensors].map(([name, { shape }]) => [name, shape] as const);
@@ -113,6 +144,15 @@ export class UNetWeights {
       channels: number,
       data: () => Float32Array = () => numbers(label),
     ) => upload(label, rows * blocks(channels) * 4, dtype, () => padBlocks(data(), rows, channels));
+    interface Part {
+      readonly label: string;
+      readonly owner: string;
+      /** First of its rows in the checkpoint's matrix. */
+      readonly from: number;
+      readonly cOut: number;
+      readonly cIn: number;
+    }
+    const joints = new Map<string, Part[]>();
     let frequency: { count: number; fill: () => Float32Array<ArrayBuffer> } | null = null;
     for (const [name, shape] of shapes) {
       if (!name.endsWith('.weight')) continue;
@@ -140,23 +180,50 @@ export class UNetWeights {
         continue;
       }
       const [rows, cIn, size = 1] = shape as [number, number, number?];
-      let read: { matrix: Float32Array; biases: Float32Array } | null = null;
-      const layer = (label: string, from: number, cOut: number): void => {
-        const both = () => (read ??= { matrix: numbers(name), biases: numbers(`${owner}.bias`) });
-        const part = () => both().matrix.slice(from * cIn * size ** 2, (from + cOut) * cIn * size ** 2);
-        const scalars = blocks(cOut) * blocks(cIn) * 16 * size ** 2;
-        this.layers.set(label, {
-          weight: upload(`${label}.weight`, scalars, dtype, () => packMatrix(part(), cOut, cIn, size)),
-          bias: padded(`${label}.bias`, 1, cOut, () => both().biases.slice(from, from + cOut)),
-          cIn,
-          cOut,
-          size,
+      const joint = jointOf(owner);
+      if (joint) {
+        // With scaleShift its first half scales, its second shifts.
+        const half = config.scaleShift && joint === 'time_emb_proj';
+        const ends = half ? (['.scale', '.shift'] as const) : ([''] as const);
+        ends.forEach((end, i) => {
+          const cOut = rows / ends.length;
+          joints.set(joint, [
+            ...(joints.get(joint) ?? []),
+            { label: owner + end, owner, from: i * cOut, cOut, cIn },
+          ]);
         });
-      };
-      if (config.scaleShift && owner.endsWith('.time_emb_proj')) {
-        layer(`${owner}.scale`, 0, rows / 2);
-        layer(`${owner}.shift`, rows / 2, rows / 2);
-      } else layer(owner, 0, rows);
+        continue;
+      }
+      this.layers.set(owner, {
+        weight: upload(name, blocks(rows) * blocks(cIn) * 16 * size ** 2, dtype, () =>
+          packMatrix(numbers(name), rows, cIn, size),
+        ),
+        bias: padded(`${owner}.bias`, 1, rows),
+        cIn,
+        cOut: rows,
+        size,
+      });
+    }
+    for (const [joint, parts] of joints) {
+      const { cIn } = parts[0]!;
+      let first = 0;
+      for (const { label, cOut } of parts) {
+        this.parts.set(label, { layer: joint, first, cOut });
+        first += blocks(cOut);
+      }
+      const some = (name: string, { from, cOut }: Part, length: number) =>
+        numbers(name).subarray(from * length, (from + cOut) * length);
+      const matrices = parts.map(
+        (part) => () => packMatrix(some(`${part.owner}.weight`, part, cIn), part.cOut, cIn, 1),
+      );
+      const biases = parts.map((part) => () => padBlocks(some(`${part.owner}.bias`, part, 1), 1, part.cOut));
+      this.layers.set(joint, {
+        weight: upload(`${joint}.weight`, first * blocks(cIn) * 16, dtype, ...matrices),
+        bias: upload(`${joint}.bias`, first * 4, dtype, ...biases),
+        cIn,
+        cOut: first * 4,
+        size: 1,
+      });
     }
     const { count, fill } = frequency ?? {
       count: Math.floor(config.timeProjDim / 2),

@@ -8,7 +8,7 @@ import { attention } from '../../src/ops/attention.ts';
 import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
 import { pack, unpack } from '../../src/ops/pack.ts';
-import { chooseFor } from '../../src/ops/variants.ts';
+import { variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
 import { sample, type SampleOptions } from '../../src/sampler.ts';
 import { makeSteps } from '../../src/scheduler/index.ts';
@@ -106,7 +106,7 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engin
   },
   async openLayer({ layer, batch, x }) {
     const gpu = await openGpu(await entry());
-    const tape = new Tape(chooseFor(gpu));
+    const tape = new Tape(variantsFor(gpu));
     const { channels, groups, eps, repeats } = LAYER;
     const shape = [batch, channels, layer.size, layer.size] as const;
     const input = tape.pinned('x', shape, 'f32');

@@ -5,7 +5,7 @@
 
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { openGpu } from '../../src/gpu/device.ts';
-import { chooseFor } from '../../src/ops/variants.ts';
+import { variantsFor } from '../../src/ops/variants.ts';
 import { bindingLimit, planMemory, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { sample } from '../../src/sampler.ts';
@@ -48,7 +48,7 @@ export async function large(dtype: DType): Promise<number> {
   const opened = await openGpu(await nodeGpu());
   const { gpu, peak } = countBuffers(opened);
   const limit = bindingLimit(gpu);
-  const planned = planMemory(config, smallestRun(config)!, dtype, limit, chooseFor(gpu));
+  const planned = planMemory(config, smallestRun(config)!, dtype, limit, variantsFor(gpu));
   const print = (what: string, value: unknown): void => console.log(`${what.padEnd(28)}${String(value)}`);
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB (${bytes})`;
   print('adapter', opened.adapter);

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect } from 'vitest';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape, type ConvVariant } from '../../src/gpu/tape.ts';
+import { PLAIN, Tape, type Variants } from '../../src/gpu/tape.ts';
 import { readBuffer } from '../../src/gpu/transfer.ts';
 import { blocks, scalars, type DType, type Layout, type Shape, type Tensor } from '../../src/tensor.ts';
 import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
@@ -69,9 +69,9 @@ export async function launch<K extends string>(
   dtype: DType,
   record: (bench: Bench) => Record<K, Tensor>,
   times = 1,
-  variant: ConvVariant = 'direct',
+  variants: Partial<Variants> = {},
 ): Promise<Record<K, Float64Array>> {
-  const tape = new Tape(() => variant);
+  const tape = new Tape({ ...PLAIN, ...variants });
   const pending: (() => void)[] = [];
   const buffers: GPUBuffer[] = [];
   const pad = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {

@@ -1,7 +1,7 @@
 import { describe, it } from 'vitest';
 import { attention } from '../../src/ops/attention.ts';
-import type { Shape } from '../../src/tensor.ts';
-import { expectClose, gaussian, make } from '../helpers/array.ts';
+import { slice, type Shape } from '../../src/tensor.ts';
+import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { attention as reference } from '../reference/attention.ts';
 
@@ -12,16 +12,33 @@ const CASES: [Shape, number][] = [
   [[2, 10, 3, 3], 2], // heads of five channels straddle blocks
   [[1, 12, 7, 1], 12], // one channel a head
   [[1, 32, 8, 8], 1],
-  [[1, 8, 17, 17], 2], // more tokens than a workgroup
+  [[1, 8, 17, 17], 2], // more tokens than are done at a time
+  [[2, 10, 24, 23], 2], // three chunks, heads that straddle blocks
 ];
 
-describe.each(DTYPES)('attention in %s', (dtype) => {
+/** A workgroup for four queries, or an invocation. */
+const KINDS = DTYPES.flatMap((dtype) =>
+  (
+    [
+      [64, false],
+      [8, true],
+    ] as const
+  ).map(([lanes, alone]) => [dtype, lanes, alone] as const),
+);
+
+describe.each(KINDS)('attention in %s, %i invocations, each alone: %s', (dtype, lanes, alone) => {
   it.each(CASES)('%j with %i heads', async (shape, heads) => {
     needs(gpu(), dtype);
     const [q, k, v] = [1, 2, 3].map((seed) => gaussian(shape, seed, dtype)) as [never, never, never];
-    const { out } = await launch(gpu(), dtype, (b) => ({
-      out: attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), heads),
-    }));
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (b) => ({
+        out: attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), heads),
+      }),
+      1,
+      { lanes, alone },
+    );
     const tolerance = dtype === 'f32' ? { atol: 2e-6, rtol: 2e-6 } : { atol: 2e-4, rtol: 1e-3 };
     expectClose(out, reference(q, k, v, heads).data, tolerance);
   });
@@ -32,9 +49,55 @@ describe.each(DTYPES)('attention in %s', (dtype) => {
     const q = make(shape, () => 40);
     const k = make(shape, (i) => [1, 40, 2][i % 3]!);
     const v = make(shape, (i) => [5, 6, 7][i % 3]!);
-    const { out } = await launch(gpu(), dtype, (b) => ({
-      out: attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), 1),
-    }));
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (b) => ({ out: attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), 1) }),
+      1,
+      { lanes, alone },
+    );
     expectClose(out, make(shape, () => 6).data, { atol: 1e-5, rtol: 0 });
+  });
+
+  it('largest scores that come late shrink what was summed before', async () => {
+    needs(gpu(), dtype);
+    const shape: Shape = [1, 4, 1, 600];
+    const q = make(shape, () => 1);
+    const k = make(shape, (i) => ((i % 600) / 600) * 12);
+    const v = gaussian(shape, 3, dtype);
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (b) => ({ out: attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), 1) }),
+      1,
+      { lanes, alone },
+    );
+    expectClose(
+      out,
+      reference(q, k, v, 1).data,
+      dtype === 'f32' ? { atol: 1e-5, rtol: 1e-5 } : { atol: 0.05, rtol: 0 },
+    );
+  });
+
+  it('q, k and v as parts of one tensor', async () => {
+    needs(gpu(), dtype);
+    const all = gaussian([2, 24, 3, 5], 1, dtype);
+    const part = (first: number): Array4 =>
+      make([2, 6, 3, 5], (i) => {
+        const [n, c, p] = [Math.floor(i / 90), Math.floor(i / 15) % 6, i % 15];
+        return all.data[(n * 24 + first * 4 + c) * 15 + p]!;
+      });
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (b) => {
+        const x = b.input('qkv', all);
+        return { out: attention(b.tape, 'attention', slice(x, 1, 6), slice(x, 4, 6), slice(x, 0, 6), 3) };
+      },
+      1,
+      { lanes, alone },
+    );
+    const tolerance = dtype === 'f32' ? { atol: 2e-6, rtol: 2e-6 } : { atol: 2e-4, rtol: 1e-3 };
+    expectClose(out, reference(part(1), part(4), part(0), 3).data, tolerance);
   });
 });

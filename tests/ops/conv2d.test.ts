@@ -3,8 +3,8 @@ import type { Activation } from '../../src/ops/activation.ts';
 import type { ConvVariant } from '../../src/gpu/tape.ts';
 import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
 import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
-import type { Shape } from '../../src/tensor.ts';
-import { expectClose, expectEqual, gaussian, integers, type Array4 } from '../helpers/array.ts';
+import { slice, type Shape } from '../../src/tensor.ts';
+import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { upsampleNearest } from '../reference/upsample_nearest.ts';
 import { conv2d as reference, type ConvReference } from '../reference/conv2d.ts';
@@ -105,7 +105,7 @@ describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
         };
       },
       1,
-      variant,
+      { conv: () => variant },
     );
 
   it.each(casesOf(variant))('%s: integers come out exactly', async (_, c) => {
@@ -134,4 +134,38 @@ it('refuses tensors that do not fit, by name', async () => {
       return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
     }),
   ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is c4 \[1, 3, 4, 4\]/);
+});
+
+it.each(KINDS)('%s, %s: the time bias as a part of a tensor', async (variant, dtype) => {
+  needs(gpu(), dtype);
+  const x = integers([2, 4, 4, 4], 1, 2);
+  const weight = integers([8, 4, 3, 3], 2, 2);
+  const times = integers([2, 20, 1, 1], 3, 2);
+  const timeBias = make([2, 8, 1, 1], (i) => times.data[Math.floor(i / 8) * 20 + 8 + (i % 8)]!);
+  const { out } = await launch(
+    gpu(),
+    dtype,
+    (b) => {
+      const w = {
+        weight: b.weights('weight', packMatrix(Float32Array.from(weight.data), 8, 4, 3)),
+        bias: b.weights('bias', new Float32Array(8)),
+        ...{ cIn: 4, cOut: 8, size: 3 },
+      };
+      const options = { timeBias: slice(b.input('times', times), 2, 8) };
+      return { out: conv2d(b.tape, 'conv', b.input('x', x), w, options) };
+    },
+    1,
+    { conv: () => variant },
+  );
+  expectEqual(out, reference(x, weight, new Float64Array(8), { stride: 1, timeBias }).data);
+});
+
+it('refuses a part of a tensor where a kernel reads whole ones', async () => {
+  await expect(
+    launch(gpu(), 'f32', (b) => {
+      const w = { weight: b.weights('w', new Float32Array(16)), bias: b.weights('b', new Float32Array(4)) };
+      const x = slice(b.input('the image', integers([1, 8, 4, 4], 1, 1)), 1, 4);
+      return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
+    }),
+  ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is a slice/);
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
 import { padBlocks } from '../../src/ops/packing.ts';
-import type { Shape } from '../../src/tensor.ts';
+import { slice, type Shape, type Tensor } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { groupNorm as reference } from '../reference/group_norm.ts';
@@ -17,7 +17,10 @@ const CASES: [Shape, number][] = [
   [[1, 64, 16, 16], 8],
 ];
 
-describe.each(DTYPES)('group_norm in %s', (dtype) => {
+/** Whatever the number of invocations that work together. */
+const KINDS = DTYPES.flatMap((dtype) => [8, 64].map((lanes) => [dtype, lanes] as const));
+
+describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
   interface Extras {
     readonly activation?: Activation;
     readonly scale?: Array4;
@@ -25,20 +28,26 @@ describe.each(DTYPES)('group_norm in %s', (dtype) => {
     readonly residual?: Array4;
   }
   const run = (x: Array4, gamma: Array4, beta: Array4, groups: number, eps: number, extras: Extras = {}) =>
-    launch(gpu(), dtype, (b) => {
-      const channels = x.shape[1];
-      const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, channels);
-      const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels };
-      const input = (name: 'scale' | 'shift' | 'residual') =>
-        extras[name] ? b.input(name, extras[name]) : null;
-      const options = {
-        scale: input('scale'),
-        shift: input('shift'),
-        residual: input('residual'),
-        activation: extras.activation ?? null,
-      };
-      return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, ...options }) };
-    });
+    launch(
+      gpu(),
+      dtype,
+      (b): { out: Tensor } => {
+        const channels = x.shape[1];
+        const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, channels);
+        const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels };
+        const input = (name: 'scale' | 'shift' | 'residual') =>
+          extras[name] ? b.input(name, extras[name]) : null;
+        const options = {
+          scale: input('scale'),
+          shift: input('shift'),
+          residual: input('residual'),
+          activation: extras.activation ?? null,
+        };
+        return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, ...options }) };
+      },
+      1,
+      { lanes },
+    );
   const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 4e-6 } : { atol: 2e-3, rtol: 2e-3 };
 
   it.each(CASES)('%j in %i groups', async (shape, groups) => {
@@ -91,5 +100,36 @@ describe.each(DTYPES)('group_norm in %s', (dtype) => {
       1e-5,
     );
     expect([...out]).toEqual(Array.from({ length: 36 }, (_, i) => Math.floor(i / 9)));
+  });
+
+  it('scale and shift as parts of one tensor; an outlier in front', async () => {
+    needs(gpu(), dtype);
+    const shape: Shape = [2, 8, 5, 3];
+    const x = gaussian(shape, 1, dtype);
+    x.data[0] = 100;
+    const [gamma, beta] = [2, 3].map((seed) => gaussian([1, 8, 1, 1], seed, dtype)) as [Array4, Array4];
+    const both = gaussian([2, 20, 1, 1], 4, dtype);
+    const part = (first: number): Array4 =>
+      make([2, 8, 1, 1], (i) => both.data[Math.floor(i / 8) * 20 + first * 4 + (i % 8)]!);
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (b) => {
+        const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, 8);
+        const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels: 8 };
+        const all = b.input('both', both);
+        const options = { groups: 2, eps: 1e-5, scale: slice(all, 3, 8), shift: slice(all, 1, 8) };
+        return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, options) };
+      },
+      1,
+      { lanes },
+    );
+    const wanted = reference(x, gamma.data, beta.data, {
+      groups: 2,
+      eps: 1e-5,
+      scale: part(3),
+      shift: part(1),
+    });
+    expectClose(out, wanted.data, tolerance);
   });
 });

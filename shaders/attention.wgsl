@@ -1,0 +1,278 @@
+// Scaled dot-product attention over the pixels of each image (Vaswani et al. 2017, eq. 1) in one pass:
+//
+//   out[n, h D + d, i] = sum over j of softmax_j(SCALE * sum over d' of q[n, h D + d', i] k[n, h D + d', j]) v[n, h D + d, j]
+//
+// i and j are pixels (tokens), h a head of D channels. Layout c4; q, k and v may be parts of tensors with more blocks of
+// channels: `_OF` of an image, the part beginning at `_FIRST`. Softmax and sums in f32.
+//
+// Four queries of a head are done together, with the keys in chunks of 256: their scores, the softmax of each row about the
+// largest number so far, the weighted values. Where there are several chunks (MULTI), the sums so far wait in `sums`
+// and shrink when a larger score is met (Milakov & Gimelshein 2018).
+//
+// One workgroup does the four queries, its invocations sharing keys, rows and channels evenly whatever their number. With
+// ALONE one invocation does, and its scores are in `scratch`: for software adapters, where barriers are slow to run and
+// to compile. With ALIGNED, D is a multiple of four; else the first and last block of a head may be its neighbour's too,
+// and lanes are stored one by one.
+
+override WORKGROUP: u32;
+#if ALONE
+const TOGETHER = 1u;
+const SHARE = 1u;
+const ROWS = 1u;
+#else
+override TOGETHER: u32 = WORKGROUP;
+// Invocations that share a row of scores, and rows that are done at a time.
+override SHARE: u32 = max(WORKGROUP / 4u, 1u);
+override ROWS: u32 = min(WORKGROUP, 4u);
+#endif
+
+struct Layer {
+  N: u32,
+  C: u32,
+  HEADS: u32,
+  TOKENS: u32,
+  D: u32,
+  C_BLOCKS: u32,
+  TILES: u32, // of four queries
+  QUERIES: u32, // 4, where no compiler sees it: loops that it unrolls take long to compile
+  Q_OF: u32,
+  Q_FIRST: u32,
+  K_OF: u32,
+  K_FIRST: u32,
+  V_OF: u32,
+  V_FIRST: u32,
+  SCALE: f32,
+}
+@group(0) @binding(9) var<uniform> layer: Layer;
+
+@group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(1) var<storage, read> q: array<T4>;
+@group(0) @binding(2) var<storage, read> k: array<T4>;
+@group(0) @binding(3) var<storage, read> v: array<T4>;
+#if MULTI
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
+#endif
+
+const CHUNK = 256u;
+const LOWEST = -3.0e38;
+
+// Of each query 64 numbers, of four keys each.
+#if ALONE
+@group(0) @binding(5) var<storage, read_write> scratch: array<vec4f>;
+var<private> base: u32;
+var<private> highest: array<f32, 4>;
+var<private> total: array<f32, 4>;
+var<private> shrink: array<f32, 4>;
+
+fn score(at: u32) -> vec4f {
+  return scratch[base + at];
+}
+fn put(at: u32, value: vec4f) {
+  scratch[base + at] = value;
+}
+#else
+var<workgroup> scores: array<vec4f, 256>;
+var<workgroup> highest: array<f32, 4>;
+var<workgroup> total: array<f32, 4>;
+var<workgroup> shrink: array<f32, 4>;
+var<workgroup> partial: array<f32, WORKGROUP>;
+var<workgroup> partial_total: array<f32, WORKGROUP>;
+
+fn score(at: u32) -> vec4f {
+  return scores[at];
+}
+fn put(at: u32, value: vec4f) {
+  scores[at] = value;
+}
+#endif
+
+// Lanes of the block that begins at `channel` and belong to the head from `first` to before `end`.
+fn own(channel: u32, first: u32, end: u32) -> vec4<bool> {
+  let c = vec4u(channel) + vec4u(0u, 1u, 2u, 3u);
+  return (c >= vec4u(first)) & (c < vec4u(end));
+}
+
+fn store(plane: u32, i: u32, block: u32, h: u32, row: u32, last: bool, first: bool, sum: vec4f) {
+  if (i >= layer.TOKENS) {
+    return;
+  }
+  let at = plane + i;
+  var value = sum;
+#if MULTI
+  if (!first) {
+    value += sums[at] * shrink[row];
+  }
+#endif
+  if (last) {
+    value /= total[row];
+  }
+#if ALIGNED
+#if MULTI
+  if (!last) {
+    sums[at] = value;
+    return;
+  }
+#endif
+  output[at] = T4(value);
+#else
+  let mine = own(block * 4u, h * layer.D, (h + 1u) * layer.D);
+  // Lanes past C hold zero: those of the last head.
+  let past = vec4u(block * 4u) + vec4u(0u, 1u, 2u, 3u) >= vec4u(layer.C);
+  for (var l = 0u; l < 4u; l++) {
+    if (mine[l]) {
+#if MULTI
+      if (!last) {
+        sums[at][l] = value[l];
+        continue;
+      }
+#endif
+      output[at][l] = T(value[l]);
+    } else if (past[l]) {
+      output[at][l] = T(0);
+    }
+  }
+#endif
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+#if ALONE
+  let id = (group.y * groups.x + group.x) * WORKGROUP + invocation;
+  let lane = 0u;
+  base = id * 256u;
+#else
+  let id = group.y * groups.x + group.x;
+  let lane = invocation;
+#endif
+  let i = id % layer.TILES * 4u;
+  let h = id / layer.TILES % layer.HEADS;
+  let n = id / (layer.TILES * layer.HEADS);
+  if (n >= layer.N) {
+    return;
+  }
+  let channel = h * layer.D;
+  let first_block = channel / 4u;
+  let end_block = (channel + layer.D + 3u) / 4u;
+  let ia = min(vec4u(i) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.TOKENS - 1u));
+
+  for (var chunk = 0u; chunk < layer.TOKENS; chunk += CHUNK) {
+    let keys = min(CHUNK, layer.TOKENS - chunk);
+
+    for (var g = lane; g * 4u < keys; g += TOGETHER) {
+      let index = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
+      let j = chunk + min(index, vec4u(keys - 1u));
+      var s0 = vec4f(0);
+      var s1 = vec4f(0);
+      var s2 = vec4f(0);
+      var s3 = vec4f(0);
+      for (var b = first_block; b < end_block; b++) {
+        let q_plane = (n * layer.Q_OF + layer.Q_FIRST + b) * layer.TOKENS;
+        let k_plane = (n * layer.K_OF + layer.K_FIRST + b) * layer.TOKENS;
+        var k0 = vec4f(k[k_plane + j.x]);
+        var k1 = vec4f(k[k_plane + j.y]);
+        var k2 = vec4f(k[k_plane + j.z]);
+        var k3 = vec4f(k[k_plane + j.w]);
+#if !ALIGNED
+        let mine = own(b * 4u, channel, channel + layer.D);
+        k0 = select(vec4f(0), k0, mine);
+        k1 = select(vec4f(0), k1, mine);
+        k2 = select(vec4f(0), k2, mine);
+        k3 = select(vec4f(0), k3, mine);
+#endif
+        // Columns are keys: transposed, one product gives the four scores of a query.
+        let four = transpose(mat4x4f(k0, k1, k2, k3));
+        s0 += four * vec4f(q[q_plane + ia.x]);
+        s1 += four * vec4f(q[q_plane + ia.y]);
+        s2 += four * vec4f(q[q_plane + ia.z]);
+        s3 += four * vec4f(q[q_plane + ia.w]);
+      }
+      let real = index < vec4u(keys);
+      put(g, select(vec4f(LOWEST), s0 * layer.SCALE, real));
+      put(64u + g, select(vec4f(LOWEST), s1 * layer.SCALE, real));
+      put(128u + g, select(vec4f(LOWEST), s2 * layer.SCALE, real));
+      put(192u + g, select(vec4f(LOWEST), s3 * layer.SCALE, real));
+    }
+#if !ALONE
+    workgroupBarrier();
+#endif
+
+    for (var r = 0u; r < layer.QUERIES; r += ROWS) {
+      let row = r + lane / SHARE;
+      let part = lane % SHARE;
+      var four = vec4f(LOWEST);
+      for (var g = part; g * 4u < keys; g += SHARE) {
+        four = max(four, score(row * 64u + g));
+      }
+      var top = max(max(four.x, four.y), max(four.z, four.w));
+#if !ALONE
+      partial[lane] = top;
+      workgroupBarrier();
+      for (var p = 0u; p < SHARE; p++) {
+        top = max(top, partial[lane - part + p]);
+      }
+#endif
+      var before = LOWEST;
+      if (chunk > 0u) {
+        before = highest[row];
+      }
+      top = max(top, before);
+      four = vec4f(0);
+      for (var g = part; g * 4u < keys; g += SHARE) {
+        let e = exp(score(row * 64u + g) - top);
+        put(row * 64u + g, e);
+        four += e;
+      }
+      var sum = dot(four, vec4f(1));
+#if !ALONE
+      partial_total[lane] = sum;
+      workgroupBarrier();
+      for (var p = 1u; p < SHARE; p++) {
+        sum += partial_total[(lane + p) % WORKGROUP]; // needed of the first part only
+      }
+#endif
+      if (part == 0u) {
+        let less = exp(before - top);
+        if (chunk > 0u) {
+          sum += total[row] * less;
+        }
+        shrink[row] = less;
+        total[row] = sum;
+        highest[row] = top;
+      }
+    }
+#if !ALONE
+    workgroupBarrier();
+#endif
+
+    let first = chunk == 0u;
+    let last = chunk + CHUNK >= layer.TOKENS;
+    for (var block = first_block + lane; block < end_block; block += TOGETHER) {
+      let plane = (n * layer.V_OF + layer.V_FIRST + block) * layer.TOKENS + chunk;
+      var o0 = vec4f(0);
+      var o1 = vec4f(0);
+      var o2 = vec4f(0);
+      var o3 = vec4f(0);
+      for (var g = 0u; g * 4u < keys; g++) {
+        // Keys past the end have the weight zero.
+        let j = min(vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u), vec4u(keys - 1u));
+        let four = mat4x4f(vec4f(v[plane + j.x]), vec4f(v[plane + j.y]), vec4f(v[plane + j.z]), vec4f(v[plane + j.w]));
+        o0 += four * score(g);
+        o1 += four * score(64u + g);
+        o2 += four * score(128u + g);
+        o3 += four * score(192u + g);
+      }
+      var sum = array(o0, o1, o2, o3);
+      let out = (n * layer.C_BLOCKS + block) * layer.TOKENS;
+      for (var r = 0u; r < layer.QUERIES; r++) {
+        store(out, i + r, block, h, r, last, first, sum[r]);
+      }
+    }
+#if !ALONE
+    workgroupBarrier();
+#endif
+  }
+}
