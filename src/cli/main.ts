@@ -8,7 +8,7 @@ import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
-import { chooseFor } from '../ops/variants.ts';
+import { variantsFor } from '../ops/variants.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
@@ -417,7 +417,7 @@ async function inspect(values: Values): Promise<void> {
     const { config } = model;
     const [height, width] = config.sampleSize ?? [32, 32];
     const shape = { count: 1, height, width };
-    const planned = planMemory(config, shape, model.dtype, bindingLimit(gpu), chooseFor(gpu));
+    const planned = planMemory(config, shape, model.dtype, bindingLimit(gpu), variantsFor(gpu));
     const plan = await model.takePlan(shape);
     process.stdout.write(
       `${JSON.stringify(
