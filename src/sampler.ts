@@ -1,9 +1,9 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
-import type { Recording } from './gpu/tape.ts';
+import { run, type Stretch } from './gpu/tape.ts';
 import { readBuffer } from './gpu/transfer.ts';
-import type { Model, StepPlan } from './model.ts';
+import { submitsFor, type Model, type StepPlan } from './model.ts';
 import { packRepaint } from './ops/repaint.ts';
 import { packUpdateStep } from './ops/update.ts';
 import type { SchedulerConfig } from './scheduler/config.ts';
@@ -169,7 +169,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     } else {
       const xT = startFrom(options, count, length / count, level(steps[0]!.t));
       if (xT) device.queue.writeBuffer(plan.x.storage.buffer!, 0, xT);
-      else submit(plan.start, 'start', device);
+      else run(device, plan.start);
     }
     const timestep = new Float32Array(passes * count);
     const { x: xT, history } = plan;
@@ -177,6 +177,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     yield { index: first, steps: steps.length, t, step, xT, x0Hat: null, history };
 
     let inFlight: Promise<void> = Promise.resolve();
+    let done = 0;
     for (let k = first; k < steps.length; k++) {
       const step = steps[k]!;
       throwIfAborted(signal);
@@ -186,17 +187,42 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
         const numbers = packRepaint({ c: 1, s: 0, ...step.jump, a, b: s, index: step.index });
         device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
       }
-      if (step.jump) submit(plan.repaint!.jump, 'jump', device);
+      const since = performance.now();
+      let rest: readonly Stretch[] = [];
+      if (step.jump) run(device, plan.repaint!.jump);
       else {
         device.queue.writeBuffer(plan.timestep.storage.buffer!, 0, timestep.fill(step.t));
         const off = guided && guidanceInterval && !between(step.t, guidanceInterval);
         device.queue.writeBuffer(plan.uniforms, 0, packStep(step, off ? 1 : guidance, rescale));
         if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
-        submit(plan.step, 'step', device);
+        const [piece, ...others] = plan.step.split(submitsFor(plan.stepMs));
+        run(device, plan.step, piece);
+        rest = others;
       }
-      await inFlight; // at most two steps are under way: stopping takes effect at once, and the GPU never idles
-      inFlight = gpu.settled();
-      inFlight.catch(() => {}); // awaited in the next round, or not at all when the caller stops
+      // At most two steps, or two pieces of a long one, are under way: stopping takes effect at once, and the GPU never
+      // idles.
+      const settle = async (): Promise<void> => {
+        await inFlight;
+        inFlight = gpu.settled();
+        inFlight.catch(() => {}); // awaited in the next round, or not at all when the caller stops
+      };
+      for (const piece of rest) {
+        await settle();
+        throwIfAborted(signal);
+        run(device, plan.step, piece);
+      }
+      await settle();
+      if (!step.jump)
+        inFlight.then(
+          () => {
+            const now = performance.now();
+            const ms = now - Math.max(since, done);
+            // A step that took longer may have waited for something else.
+            plan.stepMs = Math.min(ms, (plan.stepMs + ms) / 2);
+            done = now;
+          },
+          () => {},
+        );
       if (k === steps.length - 1) await checkNumbers(plan, model);
       yield {
         index: k + 1,
@@ -309,14 +335,6 @@ export function copyTensors(
   for (const [from, to] of pairs)
     if (from && to)
       encoder.copyBufferToBuffer(from.storage.buffer!, 0, to.storage.buffer!, 0, from.storage.bytes);
-  device.queue.submit([encoder.finish()]);
-}
-
-function submit(recording: Recording, label: string, device: GPUDevice): void {
-  const encoder = device.createCommandEncoder({ label });
-  const pass = encoder.beginComputePass({ label });
-  recording.replay(pass);
-  pass.end();
   device.queue.submit([encoder.finish()]);
 }
 

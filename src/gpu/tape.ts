@@ -231,7 +231,7 @@ export class Tape {
         entries,
       });
       const grid = fold(Math.ceil(d.threads / d.workgroupSize));
-      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0 };
+      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, cost: costOf(d) };
     });
     const first = this.preparations.length;
     if (first) run(device, new Recording(`${label}.preparation`, commands.slice(0, first), []));
@@ -239,15 +239,25 @@ export class Tape {
   }
 }
 
-/** Replays a recording in a submit of its own. */
-export function run(device: GPUDevice, recording: Recording): void {
+/** Replays a recording, or a piece of it, in a submit of its own. */
+export function run(device: GPUDevice, recording: Recording, piece?: Stretch): void {
   const { label } = recording;
   const encoder = device.createCommandEncoder({ label });
   const pass = encoder.beginComputePass({ label });
-  recording.replay(pass);
+  recording.replay(pass, piece);
   pass.end();
   device.queue.submit([encoder.finish()]);
 }
+
+/** Commands `from` to before `to`. */
+export interface Stretch {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What a dispatch is thought to cost: its multiply-adds, and the memory that it may touch. In FLOPs. */
+const costOf = ({ flops = 0, bindings }: Dispatch): number =>
+  flops + bindings.reduce((sum, b) => sum + (b ? ('storage' in b ? b.storage.bytes : b.size) : 0) * 4, 1);
 
 interface Command {
   readonly label: string;
@@ -255,6 +265,7 @@ interface Command {
   readonly bindGroup: GPUBindGroup;
   readonly grid: readonly [number, number];
   readonly flops: number;
+  readonly cost: number;
 }
 
 /** A built tape: owns its buffers, replays its dispatches. */
@@ -262,6 +273,7 @@ export class Recording {
   readonly label: string;
   readonly commands: readonly Command[];
   readonly #buffers: readonly GPUBuffer[];
+  #split: readonly Stretch[] = [];
 
   constructor(label: string, commands: readonly Command[], buffers: readonly GPUBuffer[]) {
     this.label = label;
@@ -274,8 +286,28 @@ export class Recording {
     return this.#buffers.reduce((sum, b) => sum + b.size, 0);
   }
 
-  replay(pass: GPUComputePassEncoder): void {
-    for (const { pipeline, bindGroup, grid } of this.commands) {
+  /** All commands in so many pieces of about the same cost, or in fewer. */
+  split(pieces: number): readonly Stretch[] {
+    const { commands } = this;
+    if (this.#split.length !== pieces) {
+      const target = commands.reduce((sum, { cost }) => sum + cost, 0) / pieces;
+      const split: Stretch[] = [];
+      let [from, done] = [0, 0];
+      commands.forEach(({ cost }, i) => {
+        done += cost;
+        const last = i === commands.length - 1;
+        if (!last && done < target * (split.length + 1)) return;
+        split.push({ from, to: i + 1 });
+        from = i + 1;
+      });
+      this.#split = split;
+    }
+    return this.#split;
+  }
+
+  replay(pass: GPUComputePassEncoder, { from, to }: Stretch = { from: 0, to: this.commands.length }): void {
+    for (let i = from; i < to; i++) {
+      const { pipeline, bindGroup, grid } = this.commands[i]!;
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
       pass.dispatchWorkgroups(grid[0], grid[1]);
