@@ -164,9 +164,9 @@ export class Edit {
 
   /** The pad, and what the model would get of it. */
   render(): void {
-    const { edit } = this.#state();
+    const { edit, tab } = this.#state();
     const info = this.#info;
-    if (!info || edit === 'slide') return;
+    if (!info || tab !== 'edit' || edit === 'slide') return; // large pictures take a while
     this.#show();
     if (edit === 'draw') {
       try {

@@ -292,17 +292,27 @@ async function guarded(work: () => Promise<void> | void, retry?: () => void): Pr
   try {
     await work();
   } catch (error) {
-    if (!(error instanceof DiffusionError && error.code === 'aborted')) showError(error, retry);
+    if (!(error instanceof DiffusionError && error.code === 'aborted')) {
+      say('');
+      showError(error, retry);
+    }
   }
   renderRun();
 }
 
 // ---- models ---------------------------------------------------------------------------------------------------------
 
-const onNotice = ({ message }: Notice): void => say(message);
+/** Stands until another model is chosen: the status beside it changes at once. */
+const onNotice = ({ message }: Notice): void => {
+  const told = byId('notice');
+  told.hidden = false;
+  if (!told.textContent.includes(message)) told.textContent = `${told.textContent} ${message}`.trim();
+};
 
 /** What the state names, without its weights. An address that came with a link is shown, and looked up when asked to. */
 async function chooseModel(address: string | readonly File[], { keepLabel = false } = {}): Promise<void> {
+  byId('notice').hidden = true;
+  byId('notice').textContent = '';
   const found = await look(address, onNotice);
   if (found.source.key !== info?.source.key) dropLease();
   info = found;
@@ -312,7 +322,7 @@ async function chooseModel(address: string | readonly File[], { keepLabel = fals
   edit.use(found);
   const size = found.source.bytes;
   const guided = found.hasAny && state.guidance !== 1;
-  const memory = memoryOf(found, state.count, guided);
+  const memory = memoryOf(found, state.count, guided, software);
   const stored = (await cachedModels()).some(({ key, bytes }) => key === found.source.key && bytes > 0.9 * (size ?? Infinity)); // prettier-ignore
   byId('size').textContent = stored || !size ? '' : `${megabytes(size)} to download, once`;
   byId('about').textContent = [
@@ -879,8 +889,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>('[data-tab]'))
   button.addEventListener('click', () => {
     const tab = button.dataset['tab'] as State['tab'];
     set({ tab: state.tab === tab ? '' : tab }, { touch: false });
-    if (tab === 'model') void showCached();
-    if (tab === 'share') void offerVideo();
+    opened(state.tab);
   });
 byId('controls').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -990,6 +999,12 @@ onSave('save-json', (own) => Promise.resolve([new Blob([formatRecipe(recipeOf(ow
 for (const kind of ['webm', 'mp4'] as const)
   onSave(`save-${kind}`, async (own) => [await videoFile(await framesOf(own.player, input('with-x0').checked), kind), kind]); // prettier-ignore
 
+/** What a drawer fetches when it is opened. */
+function opened(tab: State['tab']): void {
+  if (tab === 'model') void showCached();
+  if (tab === 'share') void offerVideo();
+}
+
 let videoOffered = false;
 async function offerVideo(): Promise<void> {
   if (videoOffered || !('VideoEncoder' in globalThis)) return;
@@ -1039,9 +1054,10 @@ byId('models').addEventListener('change', (event) => {
   say('');
   state = { ...state, model: value, src: '' };
   set({});
-  void guarded(() => chooseModel(value));
+  const choose = (): void => void guarded(() => chooseModel(value), choose);
+  choose();
 });
-byId('src-look').addEventListener('click', () => {
+function lookUp(): void {
   const address = input('src').value.trim();
   showError(null);
   void guarded(async () => {
@@ -1053,7 +1069,11 @@ byId('src-look').addEventListener('click', () => {
     say(
       `${source.title}${source.bytes ? `: ${megabytes(source.bytes)} to download` : ''}. Draw starts the download.`,
     );
-  });
+  }, lookUp);
+}
+byId('src-look').addEventListener('click', lookUp);
+input('src').addEventListener('keydown', ({ key }) => {
+  if (key === 'Enter') lookUp();
 });
 
 // Keys, where nothing else wants them.
@@ -1101,6 +1121,7 @@ async function openChosen(): Promise<void> {
   if (state.src) {
     input('src').value = state.src;
     set({ tab: 'model' }, { touch: false });
+    opened('model');
     say(
       'This link names a model from elsewhere. Press Look to ask for its size; nothing is downloaded before.',
     );
@@ -1141,5 +1162,5 @@ async function start(): Promise<void> {
 }
 
 render();
-if (state.tab === 'share') void offerVideo();
+opened(state.tab);
 void start();

@@ -2,10 +2,12 @@
 
 import { DiffusionError } from '../errors.ts';
 import { planMemory } from '../memory.ts';
+import { chooseFor } from '../ops/variants.ts';
 import { runtime } from '../runtime.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
 import type { Shape } from '../tensor.ts';
 import { parseUNetConfig, type UNetConfig } from '../unet/config.ts';
+import { loadFolder } from '../weights/load.ts';
 import type { ModelSource, Notice } from '../weights/source.ts';
 
 /** What is known before the weights are here. */
@@ -56,27 +58,16 @@ export async function look(
 ): Promise<ModelInfo> {
   const source = await runtime.describe(address, { onNotice });
   const { files } = source;
-  const json = async (path: string): Promise<unknown> => {
-    const bytes = await files.read(path);
-    return bytes ? (JSON.parse(new TextDecoder().decode(bytes)) as unknown) : undefined;
-  };
-  let folder = 'unet/';
-  let own = await json('unet/config.json');
-  if (own === undefined) {
-    folder = '';
-    own = await json('config.json');
-  }
-  const config = parseUNetConfig(own, `config.json of ${files.label}`);
-  const schedule = await json(folder ? 'scheduler/scheduler_config.json' : 'scheduler_config.json');
-  const labels = (await json('labels.json')) as string[] | undefined;
+  const { unetConfig, schedulerConfig, labels } = await loadFolder(files);
+  const config = parseUNetConfig(unetConfig, `config.json of ${files.label}`);
   const classes = config.classEmbedType === null ? (config.numClassEmbeds ?? 0) : 0;
   const hasAny = classes > 0 && config.nullClass !== null;
   return {
     address: typeof address === 'string' ? address : 'files',
     source,
     config,
-    scheduler: parseSchedulerConfig(schedule ?? null, `scheduler_config.json of ${files.label}`),
-    labels: labels ?? [],
+    scheduler: parseSchedulerConfig(schedulerConfig, `scheduler_config.json of ${files.label}`),
+    labels,
     classes: hasAny ? classes - 1 : classes,
     hasAny,
   };
@@ -88,12 +79,18 @@ export function shapeOf({ config }: ModelInfo, count: number): Shape {
   return [count, config.inChannels, height, width];
 }
 
-/** GPU memory that a run takes, in bytes; null where it cannot be said. */
-export function memoryOf(info: ModelInfo, count: number, guided: boolean): number | null {
+/** GPU memory that a run takes on a real or a software adapter, in bytes; null where it cannot be said. */
+export function memoryOf(
+  info: ModelInfo,
+  count: number,
+  guided: boolean,
+  isSoftware: boolean,
+): number | null {
   const [, , height, width] = shapeOf(info, count);
   if (height === 0) return null;
   try {
-    return planMemory(info.config, { count, height, width, guided }, 'f32').total;
+    const shape = { count, height, width, guided };
+    return planMemory(info.config, shape, 'f32', undefined, chooseFor({ isSoftware })).total;
   } catch {
     return null;
   }

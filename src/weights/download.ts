@@ -85,10 +85,14 @@ interface Progress {
 
 /** A fault that may be gone the next time. */
 class Passing extends Error {
+  /** Milliseconds, where the server says. */
   readonly waitFor: number | null;
-  constructor(message: string, waitFor: number | null = null, options?: ErrorOptions) {
+  /** The server's own fault, not that of the way to it. */
+  readonly busy: boolean;
+  constructor(message: string, waitFor: number | null = null, busy = false, options?: ErrorOptions) {
     super(message, options);
     this.waitFor = waitFor;
+    this.busy = busy;
   }
 }
 
@@ -114,7 +118,9 @@ async function attempts(
           `${label} could not be downloaded: ${fault.message}${attempt ? `, ${attempt + 1} times` : ''}.`,
           wait > patience
             ? `The server asks to wait ${Math.ceil(wait / 1000)} seconds; try again then.`
-            : 'Check the connection and try again.',
+            : fault.busy
+              ? 'Try again later.'
+              : 'Check the connection and try again.',
           { cause: fault },
         );
       await sleep(wait, signal);
@@ -150,13 +156,13 @@ async function transfer(
     if (status === 404 || status === 410) return null;
     if (status === 416 && asked) throw new Passing('the server could not go on where it stopped', 0);
     if (status === 408 || status === 429 || status >= 500)
-      throw new Passing(`the server answered ${status}`, retryAfter(headers));
+      throw new Passing(`the server answered ${status}`, retryAfter(headers), true);
     if (!response.ok)
       throw new DiffusionError(
         'download-failed',
         `${label} could not be downloaded: the server answered ${status}.`,
         status === 401 || status === 403
-          ? 'It is not public, or its address has expired; open the address in a browser to see why.'
+          ? 'It does not exist or is not public, or its address has expired; open the address in a browser to see why.'
           : 'Check the address.',
       );
     if (headers.get('content-type')?.startsWith('text/html')) {
@@ -215,7 +221,7 @@ async function transfer(
     if (fault instanceof DiffusionError || fault instanceof Passing) throw fault;
     const silent = own.signal.aborted && !signal?.aborted;
     const why = silent ? 'the server fell silent' : `the connection broke after ${progress.received} bytes`;
-    throw new Passing(why, null, { cause: fault });
+    throw new Passing(why, null, false, { cause: fault });
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', stop);
