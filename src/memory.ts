@@ -82,21 +82,31 @@ function room(): number {
 export const bindingLimit = ({ device: { limits } }: Gpu): number =>
   Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
 
-/** @throws limits-too-small, with what is needed and what there is */
-export function checkMemory(gpu: Gpu, plan: MemoryPlan, what: string, available = room()): void {
+/**
+ * @param action what to do where it is too much
+ * @throws limits-too-small, with what is needed and what there is
+ */
+export function checkMemory(
+  gpu: Gpu,
+  plan: MemoryPlan,
+  what: string,
+  action: string,
+  available = room(),
+): void {
   const piece = bindingLimit(gpu);
   if (plan.largestBinding > piece)
     throw new DiffusionError(
       'limits-too-small',
       `${what} needs ${megabytes(plan.largestBinding)} in one piece, and this GPU (${gpu.adapter}) binds at most ${megabytes(piece)}.`,
-      'Draw smaller pictures or fewer at a time, use f16, or choose a smaller model.',
+      action,
     );
   if (plan.total > available)
     throw new DiffusionError(
       'limits-too-small',
       `${what} needs ${megabytes(plan.total)} of GPU memory (${megabytes(plan.weights)} of weights), and about ${megabytes(available)} are there.`,
-      'Draw smaller pictures or fewer at a time, use f16, or choose a smaller model.',
+      action,
     );
 }
 
-const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+const megabytes = (bytes: number): string =>
+  bytes < 2 ** 33 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;

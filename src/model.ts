@@ -130,6 +130,9 @@ export class Model {
       gpu,
       planMemory(config, smallestRun(config), dtype, bindingLimit(gpu), variantsFor(gpu)),
       files.label,
+      dtype === 'f32' && gpu.f16
+        ? 'Choose a smaller model, or load this one in f16.'
+        : 'Choose a smaller model.',
       memory,
     );
     const tensors = await folder.readTensors();
@@ -247,6 +250,7 @@ export class Model {
       gpu,
       planned,
       `${shape.count} x ${shape.height} x ${shape.width} with ${label}`,
+      'Draw fewer pictures at a time, or smaller ones.',
       this.#memory,
     );
     const buffers: GPUBuffer[] = [];

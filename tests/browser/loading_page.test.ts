@@ -298,7 +298,7 @@ describe('what cannot be had', () => {
     expect(await page.textContent('#about')).toMatch(/about [\d,.]+ GB of GPU memory/);
     await page.click('#draw');
     const { text, retry } = await refusal('limits-too-small');
-    expect(text).toMatch(/ needs [\d.]+ MiB .* (binds at most|are there).*\. (Draw smaller|Choose)/);
+    expect(text).toMatch(/ needs [\d.]+ GiB .* (binds at most|are there).*\. Choose a smaller model/);
     expect(retry).toBe(false); // it would be the same
     expect(weighed).toEqual([]);
     await page.screenshot({ path: `${OUTPUT}bring-too-large.png` });
