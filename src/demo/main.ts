@@ -12,7 +12,9 @@ import {
   type Recipe,
 } from '../export/recipe.ts';
 import { openGpu } from '../gpu/device.ts';
+import type { Variants } from '../gpu/tape.ts';
 import { readTensor } from '../gpu/transfer.ts';
+import { variantsFor } from '../ops/variants.ts';
 import { Player } from '../player.ts';
 import { acquire, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
@@ -53,6 +55,7 @@ let touched = true;
 let broken = false;
 /** The adapter computes on the CPU. */
 let software = false;
+let variants: Variants | undefined;
 
 /** A run on the timeline: the trunk, or a fork of another lane. */
 interface Lane {
@@ -322,7 +325,7 @@ async function chooseModel(address: string | readonly File[], { keepLabel = fals
   edit.use(found);
   const size = found.source.bytes;
   const guided = found.hasAny && state.guidance !== 1;
-  const memory = memoryOf(found, state.count, guided, software);
+  const memory = memoryOf(found, state.count, guided, variants);
   const stored = (await cachedModels()).some(({ key, bytes }) => key === found.source.key && bytes > 0.9 * (size ?? Infinity)); // prettier-ignore
   byId('size').textContent = stored || !size ? '' : `${megabytes(size)} to download, once`;
   byId('about').textContent = [
@@ -1142,6 +1145,7 @@ async function start(): Promise<void> {
         // A device for a moment: whether there is one, and whether it is a real one.
         const gpu = await openGpu();
         software = gpu.isSoftware;
+        variants = variantsFor(gpu);
         gpu.destroy();
       } catch (error) {
         broken = true;

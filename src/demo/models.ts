@@ -1,8 +1,8 @@
 /** Which model: those that come with the page, one from elsewhere, one from a disk. Nothing here downloads weights. */
 
 import { DiffusionError } from '../errors.ts';
+import type { Variants } from '../gpu/tape.ts';
 import { planMemory } from '../memory.ts';
-import { chooseFor } from '../ops/variants.ts';
 import { runtime } from '../runtime.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
 import type { Shape } from '../tensor.ts';
@@ -79,18 +79,18 @@ export function shapeOf({ config }: ModelInfo, count: number): Shape {
   return [count, config.inChannels, height, width];
 }
 
-/** GPU memory that a run takes on a real or a software adapter, in bytes; null where it cannot be said. */
+/** GPU memory that a run takes, in bytes; null where it cannot be said. @param variants as the adapter computes */
 export function memoryOf(
   info: ModelInfo,
   count: number,
   guided: boolean,
-  isSoftware: boolean,
+  variants?: Variants,
 ): number | null {
   const [, , height, width] = shapeOf(info, count);
   if (height === 0) return null;
   try {
     const shape = { count, height, width, guided };
-    return planMemory(info.config, shape, 'f32', undefined, chooseFor({ isSoftware })).total;
+    return planMemory(info.config, shape, 'f32', undefined, variants).total;
   } catch {
     return null;
   }
