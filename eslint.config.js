@@ -67,7 +67,7 @@ function direction(room, allowed) {
 }
 
 export default ts.config(
-  { ignores: ['dist', 'node_modules', 'tests/output', 'weights'] },
+  { ignores: ['dist', 'site', 'node_modules', 'tests/output', 'weights'] },
   js.configs.recommended,
   ts.configs.recommended,
   {

@@ -71,7 +71,11 @@ function element(): Plugin {
 export default defineConfig({
   base: './',
   plugins: [weights(), oembed(), element()],
-  build: { rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] } },
+  // dist/ is the package's.
+  build: {
+    outDir: 'site',
+    rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] },
+  },
   test: {
     projects: [
       {

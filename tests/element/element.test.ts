@@ -1,14 +1,17 @@
 /** <diffusion-sampler> as authors get it: the built package, in pages of all kinds. */
 
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import type { Browser, Page } from 'playwright';
+import { build, preview } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
 import { pngText } from '../../src/export/chunks.ts';
 import { readRecipe, RECIPE_KEYWORD } from '../../src/export/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
-import { serveElement, type Site } from './page.ts';
+import { example, pack } from '../package/packed.ts';
+import { PACKAGE, serveElement, type Site } from './page.ts';
 
 let site: Site;
 let browser: Browser;
@@ -353,6 +356,70 @@ it('two versions on a page: the first stays, nothing throws', async () => {
   expect(errors).toEqual([]);
   expect(warnings.join()).toContain('9.9.9');
   await page.close();
+});
+
+it('one file from another origin, as from a CDN, in a page of the author’s own: the tag of docs/embed.md', async () => {
+  const [tags] = /<script[\s\S]*?<\/diffusion-sampler>/.exec(readFileSync('docs/embed.md', 'utf8'))!;
+  const cdn = /https:\/\/cdn\.jsdelivr\.net\/npm\/diffusion-sampler@[\d.]+\/dist\//;
+  expect(tags).toMatch(cdn);
+  const context = await browser.newContext();
+  await context.route('http://cdn.localhost/**', async (route) => {
+    const response = await route.fetch({
+      url: route.request().url().replace('http://cdn.localhost/', site.url),
+    });
+    await route.fulfill({ response });
+  });
+  await context.route('http://author.localhost/', (route) =>
+    route.fulfill({
+      contentType: 'text/html',
+      body: `<!doctype html><link rel="icon" href="data:,">${tags.replace(cdn, 'http://cdn.localhost/pkg/')}`,
+    }),
+  );
+  const page = await context.newPage();
+  const errors: string[] = [];
+  page.on('pageerror', (error) => errors.push(String(error)));
+  page.on('console', (line) => line.type() === 'error' && errors.push(line.text()));
+  await page.goto('http://author.localhost/');
+  await page.getByRole('button', { name: 'Run on my GPU, 1.4 MB' }).waitFor();
+  await page.evaluate(() => {
+    window.el = document.querySelector('diffusion-sampler')!;
+    window.el.steps = 1;
+  });
+  await page.getByRole('button', { name: 'Run on my GPU, 1.4 MB' }).click();
+  await status(page, 'done');
+  expect(errors).toEqual([]);
+  await context.close();
+});
+
+it('the tarball in a clean Vite app with React: the example of docs/embed.md', async () => {
+  const packed = pack(PACKAGE);
+  try {
+    const { app, installed } = packed;
+    const write = (name: string, text: string) => writeFileSync(join(app, name), text);
+    write('index.html', '<title>App</title><link rel="icon" href="data:,"><div id="app"></div><script type="module" src="./main.tsx"></script>'); // prettier-ignore
+    write('example.tsx', example('React'));
+    write('main.tsx', "import { createRoot } from 'react-dom/client'; import { Digit } from './example'; createRoot(document.getElementById('app')!).render(<Digit seed={3} />);"); // prettier-ignore
+    write('tsconfig.json', '{ "compilerOptions": { "jsx": "react-jsx" } }');
+    cpSync(join(installed, 'dist/weights'), join(app, 'public/weights'), { recursive: true }); // as the docs say
+    const config = { root: app, configFile: false, logLevel: 'error', resolve: { preserveSymlinks: true } } as const; // prettier-ignore
+    await build(config);
+    const server = await preview({ ...config, preview: { port: 0 } });
+    const page = await browser.newPage();
+    const lines: string[] = [];
+    page.on('pageerror', (error) => lines.push(String(error)));
+    page.on('console', (line) => line.type() === 'log' && lines.push(line.text()));
+    await page.goto(server.resolvedUrls!.local[0]!);
+    const button = page.getByRole('button', { name: 'Run on my GPU, 1.4 MB' });
+    await button.waitFor();
+    await page.evaluate(() => (document.querySelector('diffusion-sampler')!.steps = 1));
+    await button.click();
+    await expect.poll(() => lines.length, { timeout: 60_000 }).toBe(1);
+    expect(readRecipe(lines[0]!).options).toMatchObject({ labels: [7], seed: 3, steps: 1 }); // what `done` logs
+    await page.close();
+    await server.close();
+  } finally {
+    packed.remove();
+  }
 });
 
 it('by keyboard alone', async () => {

@@ -43,7 +43,10 @@ export async function serveElement(): Promise<Site> {
     let bytes: Buffer | string = readFileSync(file);
     if (pathname.startsWith('/other/') && file.endsWith('.js'))
       bytes = bytes.toString().replaceAll('`0.1.0`', '`9.9.9`').replaceAll('"0.1.0"', '"9.9.9"');
-    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
+    response.writeHead(200, {
+      'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
+      'access-control-allow-origin': '*', // as every CDN
+    });
     response.end(bytes);
   });
   await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));

@@ -1,41 +1,34 @@
 /** The package as npm gets it: packed, installed elsewhere, bundled, imported without a DOM; and its size. */
 
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { example, pack, ROOT, run, type Packed } from './packed.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const run = (command: string, args: string[], cwd = ROOT): string =>
-  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 const bin = (name: string) => join(ROOT, 'node_modules/.bin', name);
 
+let packed: Packed;
 let app: string;
 let installed: string;
-let tarball: string;
 
 beforeAll(() => {
-  app = mkdtempSync(join(tmpdir(), 'package-'));
-  run(process.execPath, ['tools/package.mjs']);
-  const [packed] = JSON.parse(
-    run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', app]),
-  ) as { filename: string }[];
-  tarball = join(app, packed!.filename);
-  installed = join(app, 'node_modules/diffusion-sampler');
-  mkdirSync(installed, { recursive: true });
-  run('tar', ['xzf', tarball, '--strip-components=1', '-C', installed]);
-  writeFileSync(join(app, 'package.json'), '{"type":"module"}');
+  packed = pack();
+  ({ app, installed } = packed);
 }, 180_000);
-afterAll(() => rmSync(app, { recursive: true, force: true }));
+afterAll(() => packed?.remove());
 
 it('publint and are-the-types-wrong find nothing', () => {
-  expect(run(bin('publint'), [tarball, '--strict'])).toContain('All good');
+  expect(run(bin('publint'), [packed.tarball, '--strict'])).toContain('All good');
   // Fails by its exit code; its words tell why.
-  run(bin('attw'), [tarball, '--profile', 'esm-only', '--exclude-entrypoints', './custom-elements.json']);
+  run(bin('attw'), [
+    packed.tarball,
+    '--profile',
+    'esm-only',
+    '--exclude-entrypoints',
+    './custom-elements.json',
+  ]);
 });
 
 it('what package.json points to is packed, by a path of the package', () => {
@@ -86,7 +79,7 @@ it('a clean Vite app builds with it, and takes of the core what it uses', async 
   expect(unused.length).toBeLessThan(2000); // Vite's own
 });
 
-it('types are there for a strict program', () => {
+it('types are there for a strict program, and for the React example', () => {
   writeFileSync(
     join(app, 'main.ts'),
     `import { sample, loadModel, DiffusionError, type Sample } from 'diffusion-sampler';
@@ -99,8 +92,19 @@ it('types are there for a strict program', () => {
      // @ts-expect-error there is no such sampler
      sample(model, { scheduler: 'nonsense' });`,
   );
-  const flags = ['--strict', '--noEmit', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2024,dom,dom.iterable']; // prettier-ignore
-  run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), ...flags, 'main.ts'], app);
+  writeFileSync(
+    join(app, 'example.tsx'),
+    `${example('React')}
+     <Digit seed={3} />;
+     // @ts-expect-error a seed is a number
+     <diffusion-sampler seed="seven" />;`,
+  );
+  const flags = ['--strict', '--noEmit', '--jsx', 'react-jsx', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2024,dom,dom.iterable']; // prettier-ignore
+  run(
+    process.execPath,
+    [join(ROOT, 'node_modules/typescript/bin/tsc'), ...flags, 'main.ts', 'example.tsx'],
+    app,
+  );
 });
 
 it('keeps to its size', () => {
