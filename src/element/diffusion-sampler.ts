@@ -13,7 +13,7 @@ import { DiffusionError, throwIfAborted } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
 import type { Model } from '../model.ts';
 import { Player, termsOf, type StateView } from '../player.ts';
-import { runtime, type Lease } from '../runtime.ts';
+import { runtime, type AcquireOptions, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
 import type { SchedulerName } from '../scheduler/index.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
@@ -510,7 +510,7 @@ export class DiffusionSampler extends Base {
       this.#drop();
       void this.#approach();
     }
-    if (name === 'view') this.#mountView();
+    if (name === 'view' || (this.#unmount && MODEL_ATTRIBUTES.includes(name))) this.#mountView();
     if (name === 'seed' || name === 'poster') this.#drawPoster();
     this.#update();
     if (name === 'view') this.#paint();
@@ -963,7 +963,8 @@ export class DiffusionSampler extends Base {
         );
       const view = await views[name]!();
       if (signal.aborted) return;
-      const acquire = async (): Promise<Lease> => runtime.acquire(await this.#describe(), { signal });
+      const acquire = async (onProgress?: AcquireOptions['onProgress']): Promise<Lease> =>
+        runtime.acquire(await this.#describe(), { signal, ...(onProgress ? { onProgress } : {}) });
       const params = Object.fromEntries(Object.entries(this.dataset).map(([key, value]) => [key, value ?? ''])); // prettier-ignore
       unmount = view.mount(host, { acquire, signal, params, headingLevel: 3 });
     };

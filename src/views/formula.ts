@@ -1,6 +1,6 @@
 /** Formulas by KaTeX, loaded when the first is shown; each symbol is linked to its value and to what stands for it. */
 
-import { adopt, h, type Frame } from './kit.ts';
+import { adopt, h, rich, type Frame } from './kit.ts';
 
 export type Symbols = Readonly<
   Record<
@@ -108,7 +108,7 @@ export async function showFormula(
           },
           name,
           h('output', { 'data-symbol': key }),
-          h('small', {}, what),
+          h('small', {}, ...rich(what)),
         ),
       ),
     );

@@ -6,15 +6,29 @@ import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import { affineStep } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
-import { choice, h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
+import {
+  choice,
+  classControl,
+  h,
+  latest,
+  mountFrame,
+  seedControl,
+  show,
+  slider,
+  soon,
+  type Frame,
+} from './kit.ts';
 import { tensorCanvas } from './picture.ts';
-import { plot } from './plot.ts';
-import { classControl, evaluate, imageOf, labelsFor, maxDifference, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
+import { plot, power, powers } from './plot.ts';
+import { clipFor, epsOf, evaluate, imageOf, labelsFor, maxDifference, peak, size, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
 
 /** The strip: from no class at all to far too much of it. */
 const STRENGTHS = [0, 1, 2, 4, 8] as const;
 
-/** eps_null + w (eps_class - eps_null) (Ho & Salimans 2022, in the counting of diffusers: 1 is the class alone). */
+/**
+ * eps_null + w (eps_class - eps_null) (Ho & Salimans 2022, in the counting of diffusers: 1 is the class alone). The same of
+ * any other prediction: they follow from eps and x_t by one linear map.
+ */
 export const guided = (
   ofNull: Float32Array,
   ofClass: Float32Array,
@@ -27,13 +41,6 @@ export const guided = (
 /** The state after a step that saw this output of the network. For steps that remember nothing. */
 export const stepped = (step: Step, x: Float32Array, m: Float32Array): Float64Array =>
   affineStep(step, { x: Float64Array.from(x), h: [] }, () => Float64Array.from(m), null).x;
-
-/** Root of the mean square. */
-export const size = (x: ArrayLike<number>): number => {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i]! ** 2;
-  return Math.sqrt(sum / x.length);
-};
 
 /**
  * How far the class moves the predicted picture in a step: x0Hat = (x_t - s eps) / a, so by s / a times as much as it
@@ -56,11 +63,12 @@ export const runOptions = (
   seed,
   scheduler: 'ddim',
   eta: 0,
+  clip: clipFor(lease),
   spacing: 'leading',
   xT: normals(seed, STREAM_X_T, 0, sizeOf(lease).length),
 });
 
-/** Of each step of a run: what the network says with the class and without. */
+/** Of each step of a run: what the network says with the class and without, in its own terms (m). */
 interface Outputs {
   readonly ofNull: Float32Array<ArrayBuffer>;
   readonly ofClass: Float32Array<ArrayBuffer>;
@@ -91,9 +99,7 @@ function build(frame: Frame): void {
     frame,
     { name: 'steps', label: 'Steps', values: [['12', '12'], ['25', '25'], ['50', '50']], value: '12' }, // prettier-ignore
     (n) => {
-      const share = at.value / Number(at.input.max);
-      at.max(Number(n));
-      at.value = Math.max(1, Math.round(share * Number(n)));
+      at.rescale(Number(n));
       start();
     },
   );
@@ -113,7 +119,7 @@ function build(frame: Frame): void {
 
   const strip = h('div', { class: 'dv-strip', style: '--cell: 6rem' });
   const ends = STRENGTHS.map((v) => tensorCanvas(strip, { label: `w = ${v}`, sym: 'w', colour: 'p' }));
-  const inside = h('div', { class: 'dv-strip', style: '--cell: 6.6rem' });
+  const inside = h('div', { class: 'dv-strip', style: '--cell: 6.2rem' });
   const shown = {
     x: tensorCanvas(inside, { label: 'x_t', sym: 'x', colour: 'xt' }),
     ofNull: tensorCanvas(inside, { label: 'ε_null', sym: 'null', colour: 'q', palette: 'picture' }),
@@ -132,8 +138,9 @@ function build(frame: Frame): void {
     { title: 'How much the class changes what is predicted, w = 1: the noise ε, and with it the picture x̂₀', wide: true }, // prettier-ignore
     (P) => {
       const points = outputs.flatMap((o, i) => {
-        const { t, step } = { t: run[i]!.t, step: run[i + 1]!.step! };
-        return [{ t, eps: size(guided(o.ofNull, o.ofClass, 1).diff), x0: moves(step, o) }];
+        const { x, t } = run[i]!;
+        const [ofNull, ofClass] = [inNoise(t, x, o.ofNull), inNoise(t, x, o.ofClass)];
+        return [{ t, eps: size(guided(ofNull, ofClass, 1).diff), x0: moves(run[i + 1]!.step!, o) }];
       });
       const T = lease?.model.schedulerConfig.T ?? 1000;
       const here = points[at.value - 1];
@@ -147,10 +154,10 @@ function build(frame: Frame): void {
         y: {
           label: '↑ root mean square',
           type: 'log',
-          ticks: 4,
+          ticks: powers(1e-4, 1),
           domain: [1e-4, 1],
           clamp: true,
-          tickFormat: (v: number) => show(v, 1).replace('1 · ', ''),
+          tickFormat: power,
         },
         marks: [
           P.ruleY([1e-4], { stroke: 'var(--v-edge)' }),
@@ -164,6 +171,10 @@ function build(frame: Frame): void {
     },
   );
 
+  /** What the network said, as noise. */
+  const inNoise = (t: number, x: Float32Array<ArrayBuffer>, m: Float32Array<ArrayBuffer>) =>
+    epsOf(lease!.model.schedulerConfig, t, x, m);
+
   const start = latest(frame, async (signal) => {
     lease = await frame.lease();
     if (signal.aborted) return;
@@ -171,11 +182,10 @@ function build(frame: Frame): void {
     if (model.config.numClassEmbeds === null || model.config.nullClass === null)
       throw new DiffusionError(
         'bad-option',
-        `${lease.source.title} was not trained without a class now and then, so it cannot be guided.`,
-        'Open this view with another model.',
+        `${lease.source.title} ${model.config.numClassEmbeds === null ? 'knows no classes' : 'was never trained without its class'}, so there is no guidance to show.`,
+        'Choose another model for this view.',
       );
     const n = Number(steps.value);
-    const { length } = sizeOf(lease);
     const go = async (v: number, on: (states: readonly TraceState[]) => void): Promise<TraceState[]> => {
       const options = runOptions(lease!, digit.value!, v, n, seed.value);
       return trace(lease!, options, signal, (states) => {
@@ -195,19 +205,12 @@ function build(frame: Frame): void {
     for (let i = 0; i < n; i += CHUNK) {
       const part = run.slice(i, Math.min(i + CHUNK, n));
       frame.progress(`What the network says with the class and without: ${i} of ${n}`, i / n);
-      const batch = new Float32Array(2 * part.length * length);
-      part.forEach(({ x }, j) => [batch.set(x, j * length), batch.set(x, (part.length + j) * length)]);
+      const states = part.map(({ x }) => x);
       const ts = part.map(({ t }) => t);
       const classes = [...part.map(() => digit.value), ...part.map(() => null)];
-      const out = await evaluate(lease, batch, [...ts, ...ts], classes);
+      const out = await evaluate(lease, [...states, ...states], [...ts, ...ts], classes);
       if (signal.aborted) return;
-      const each = out.length / (2 * part.length); // twice as long where a variance is learned
-      part.forEach((_, j) =>
-        outputs.push({
-          ofClass: out.slice(j * each, j * each + length),
-          ofNull: out.slice((part.length + j) * each, (part.length + j) * each + length),
-        }),
-      );
+      part.forEach((_, j) => outputs.push({ ofClass: out[j]!.m, ofNull: out[part.length + j]!.m }));
       redraw();
     }
     for (const v of STRENGTHS) {
@@ -243,19 +246,24 @@ function build(frame: Frame): void {
       frame.say(`Step ${run.length - 1} of ${n} of the run with guidance ${w.value.toFixed(1)}.`);
       return;
     }
-    const { diff, eps } = guided(own.ofNull, own.ofClass, w.value);
-    shown.ofNull.draw(picture(own.ofNull), 2);
-    shown.ofClass.draw(picture(own.ofClass), 2);
-    const reach = Math.max(...diff.map(Math.abs), 1e-6);
+    const ofNull = inNoise(before.t, before.x, own.ofNull);
+    const ofClass = inNoise(before.t, before.x, own.ofClass);
+    const { diff, eps } = guided(ofNull, ofClass, w.value);
+    shown.ofNull.draw(picture(ofNull), 2);
+    shown.ofClass.draw(picture(ofClass), 2);
+    const reach = peak(diff);
     shown.diff.draw(picture(diff), reach);
     shown.diff.caption(`ε_class − ε_null, full colour at ±${show(reach, 2)}`);
     shown.eps.draw(picture(eps), 2);
     shown.eps.caption('ε, guided');
     const changes = outputs.map((o, i) => moves(run[i + 1]!.step!, o));
     const most = changes.indexOf(Math.max(...changes));
-    const again = maxDifference(stepped(after.step, before.x, eps), after.x);
-    frame.symbol('null', `size ${show(size(own.ofNull), 3)}`);
-    frame.symbol('class', `size ${show(size(own.ofClass), 3)}`);
+    const again = maxDifference(
+      stepped(after.step, before.x, guided(own.ofNull, own.ofClass, w.value).eps),
+      after.x,
+    );
+    frame.symbol('null', `size ${show(size(ofNull), 3)}`);
+    frame.symbol('class', `size ${show(size(ofClass), 3)}`);
     frame.symbol('diff', `size ${show(size(diff), 3)}`);
     frame.symbol('x0', `moved by ${show(changes[k - 1]!, 2)}`);
     frame.symbol('eps', `size ${show(size(eps), 3)}`);
@@ -265,8 +273,8 @@ function build(frame: Frame): void {
     frame.fact('moved', 'the class moves x̂₀ by', show(changes[k - 1]!, 3));
     if (outputs.length === n) frame.fact('most', 'and most at timestep', String(run[most]!.t));
     frame.say(
-      `A ${digit.value} from seed ${seed.value} with guidance ${w.value.toFixed(1)}, at step ${k} of ${n} (t = ${before.t}): ` +
-        `knowing the class changes the predicted noise by ${show(size(diff), 2)} (root mean square; the noise itself is ${show(size(own.ofNull), 2)}) and the predicted picture by ${show(changes[k - 1]!, 2)}, and guidance multiplies the difference by ${w.value.toFixed(1)}. ` + // prettier-ignore
+      `${digit.text[0]!.toUpperCase()}${digit.text.slice(1)} from seed ${seed.value} with guidance ${w.value.toFixed(1)}, at step ${k} of ${n} (t = ${before.t}): ` +
+        `knowing the class changes the predicted noise by ${show(size(diff), 2)} (root mean square; the noise itself is ${show(size(ofNull), 2)}) and the predicted picture by ${show(changes[k - 1]!, 2)}, and guidance multiplies the difference by ${w.value.toFixed(1)}. ` + // prettier-ignore
         (w.value === 0
           ? 'At w = 0 the class is not heard at all.'
           : w.value === 1
@@ -283,6 +291,7 @@ export const view: View = {
   question: 'What does guidance add to a step?',
   answer:
     'A direction: the difference between what the network predicts when told the class and when not. It is a small picture of the strokes that would make the state more of its class, and guidance walks along it w times as far. At w = 0 the class is not heard, at 1 it is followed, beyond it is exaggerated: what the seed alone would have drawn gives way to the class. It moves the predicted picture most in the first, noisy steps.',
+  asks: true,
   mount: (host, context) =>
     mountFrame(
       host,

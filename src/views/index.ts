@@ -17,8 +17,8 @@ export interface ViewLease {
 }
 
 export interface ViewContext {
-  /** The model; asked for by views that need one, once they need it. */
-  acquire(): Promise<ViewLease>;
+  /** The model; asked for by views that need one, once they need it. `total` is null where nobody says. */
+  acquire(onProgress?: (received: number, total: number | null) => void): Promise<ViewLease>;
   /** Stops all that the view does. */
   readonly signal: AbortSignal;
   /** Settings by the names of the controls, as in a shared address; unknown and impossible ones are ignored. */
@@ -34,6 +34,8 @@ export interface View {
   readonly title: string;
   readonly question: string;
   readonly answer: string;
+  /** It asks a network from the start. (Others may, where the visitor wants it to draw.) */
+  readonly asks: boolean;
   /** Fills the host. Returns what takes everything away again. */
   mount(host: HTMLElement, context: ViewContext): () => void;
 }

@@ -23,6 +23,22 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** Text with its mathematics set: x_t, x_{t−1} as a slanted letter with a subscript. */
+export function rich(text: string): (Node | string)[] {
+  return text.split(/(\p{L}[\u0302\u0304\u0303]?_(?:\{[^}]*\}|\w+))/u).map((part, i) => {
+    if (i % 2 === 0) return part;
+    const [letter = '', under = ''] = part.split('_');
+    return h('span', { class: 'dv-math' }, h('i', {}, letter), h('sub', {}, under.replace(/[{}]/g, '')));
+  });
+}
+
+/** Sets an element's text, where it is another. */
+export function setText(element: HTMLElement, text: string): void {
+  if (element.dataset['text'] === text) return;
+  element.dataset['text'] = text;
+  element.replaceChildren(...rich(text));
+}
+
 /** A number for people: `digits` significant ones, a real minus sign, powers of ten where zeros would hide it. */
 export function show(value: number, digits = 4): string {
   if (!Number.isFinite(value)) return value > 0 ? '∞' : value < 0 ? '−∞' : 'not a number';
@@ -76,8 +92,12 @@ export interface Frame {
   fail(error: unknown): void;
   /** The model, acquired at the first call and released at the end. */
   lease(): Promise<ViewLease>;
+  /** `hook` is called with the model once it is there, before `lease` gives it. */
+  onlease(hook: (lease: ViewLease) => void): void;
   changed(): void;
   after(cleanup: () => void): void;
+  /** How many works of `latest` are under way. */
+  works: number;
 }
 
 export interface FrameOptions {
@@ -90,6 +110,7 @@ export interface FrameOptions {
 }
 
 let sheet: CSSStyleSheet | null = null;
+let ids = 0;
 
 /** Gives a document or shadow root a style sheet, once. */
 export function adopt(node: Node, styles: CSSStyleSheet): void {
@@ -102,7 +123,7 @@ export function adopt(node: Node, styles: CSSStyleSheet): void {
 export function mountFrame(
   host: HTMLElement,
   context: ViewContext,
-  { name, question, answer }: Pick<View, 'name' | 'question' | 'answer'>,
+  { name, title, question, answer }: Pick<View, 'name' | 'title' | 'question' | 'answer'>,
   options: FrameOptions,
   build: (frame: Frame) => void,
 ): () => void {
@@ -112,13 +133,14 @@ export function mountFrame(
   const { signal } = abort;
   const cleanups: (() => void)[] = [];
   let lease: Promise<ViewLease> | null = null;
+  const hooks: ((lease: ViewLease) => void)[] = [];
   let changing = false;
 
   const controls = h('div', { class: 'dv-controls' });
   const stage = h('div', { class: 'dv-stage' });
   const formula = h('div', { class: 'dv-formula' });
   const facts = h('dl', { class: 'dv-facts' });
-  const words = h('p', { class: 'dv-words', 'aria-live': 'polite' });
+  const words = h('p', { class: 'dv-words', id: `dv-words-${++ids}`, 'aria-live': 'polite' });
   const bar = h('progress', { max: 1, 'aria-label': 'Progress' });
   const barText = h('span');
   const progress = h('div', { class: 'dv-progress', hidden: true }, barText, bar);
@@ -128,11 +150,11 @@ export function mountFrame(
     'section',
     { class: 'dv', 'data-view': name, 'aria-label': question },
     h(context.headingLevel === 3 ? 'h3' : 'h2', {}, question),
-    ...options.text.map((text) => h('p', { class: 'dv-text' }, text)),
+    ...options.text.map((text) => h('p', { class: 'dv-text' }, ...rich(text))),
     formula,
-    h('div', { class: 'dv-figure' }, controls, presets, progress, error, stage, facts),
+    h('div', { class: 'dv-figure', role: 'group', 'aria-label': title, 'aria-describedby': words.id }, controls, presets, progress, error, stage, facts), // prettier-ignore
     words,
-    h('p', { class: 'dv-answer' }, h('strong', {}, 'Answer. '), answer),
+    h('p', { class: 'dv-answer' }, h('strong', {}, 'Answer. '), ...rich(answer)),
   );
 
   let wordsTimer: ReturnType<typeof setTimeout> | undefined;
@@ -147,15 +169,15 @@ export function mountFrame(
       // Read aloud when the numbers have come to rest; the attribute holds the newest for whoever asks.
       words.dataset['now'] = text;
       clearTimeout(wordsTimer);
-      wordsTimer = setTimeout(() => (words.textContent = text), words.textContent ? 400 : 0);
+      wordsTimer = setTimeout(() => setText(words, text), words.textContent ? 400 : 0);
     },
     fact(key, label, value) {
       let entry = facts.querySelector<HTMLElement>(`[data-name="${key}"]`);
       if (!entry) {
         entry = h('dd', { 'data-name': key });
-        facts.append(h('div', {}, h('dt', {}, label), entry));
+        facts.append(h('div', {}, h('dt'), entry));
       }
-      entry.previousElementSibling!.textContent = label;
+      setText(entry.previousElementSibling as HTMLElement, label);
       entry.textContent = value;
     },
     symbol(key, value) {
@@ -184,10 +206,13 @@ export function mountFrame(
     },
     lease() {
       frame.progress('Loading the model …');
-      lease ??= context.acquire().then(
+      lease ??= context.acquire(downloading).then(
         (got) => {
           if (signal.aborted) got.release();
-          else cleanups.push(() => got.release());
+          else {
+            cleanups.push(() => got.release());
+            hooks.forEach((hook) => hook(got));
+          }
           return got;
         },
         (reason: unknown) => {
@@ -197,6 +222,7 @@ export function mountFrame(
       );
       return lease.finally(() => frame.progress('Preparing …'));
     },
+    onlease: (hook) => void hooks.push(hook),
     changed() {
       if (changing) return;
       const now: Record<string, string> = {};
@@ -204,7 +230,14 @@ export function mountFrame(
       context.onchange?.(now);
     },
     after: (cleanup) => void cleanups.push(cleanup),
+    works: 0,
   };
+
+  function downloading(received: number, total: number | null): void {
+    const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
+    if (total === null) frame.progress(`Loading the model, ${mb(received)} MB …`);
+    else frame.progress(`Loading the model, ${mb(received)} of ${mb(total)} MB`, received / total);
+  }
 
   // A symbol is lit by pointer, focus or click (which holds it); so is everything that stands for it.
   const values = new Map<string, string>();
@@ -269,9 +302,13 @@ export function mountFrame(
 
 // ---- controls: native, named, in the address ------------------------------------------------------------------
 
-let ids = 0;
-
-function register(frame: Frame, name: string, initial: string, control: Omit<Control, 'initial'>): void {
+/** Puts a control into the address, and gives it what the address says. */
+export function register(
+  frame: Frame,
+  name: string,
+  initial: string,
+  control: Omit<Control, 'initial'>,
+): void {
   frame.all.set(name, {
     get value() {
       return control.value;
@@ -288,6 +325,8 @@ export interface Slider {
   readonly input: HTMLInputElement;
   /** Changes the end of the scale. */
   max(value: number): void;
+  /** Changes the end of the scale, and stays at the same share of it. */
+  rescale(max: number): void;
   format(text: (value: number) => string): void;
 }
 
@@ -319,7 +358,9 @@ export function slider(
     on(Number(input.value));
     frame.changed();
   });
-  frame.controls.append(h('div', { class: 'dv-slider' }, h('label', { for: id }, label), output, input));
+  frame.controls.append(
+    h('div', { class: 'dv-slider' }, h('label', { for: id }, ...rich(label)), output, input),
+  );
   const set = (to: string): void => {
     if (to.trim() === '' || !Number.isFinite(Number(to)) || input.value === to) return;
     input.value = to;
@@ -336,6 +377,12 @@ export function slider(
     input,
     max(to) {
       input.max = String(to);
+      refresh();
+    },
+    rescale(to) {
+      const share = Number(input.value) / Number(input.max);
+      input.max = String(to);
+      input.value = String(Math.round(share * to));
       refresh();
     },
     format(text) {
@@ -384,18 +431,18 @@ export function toggle(
   };
 }
 
-/** One of a few, as chips (radio buttons). */
-export function choice<V extends string>(
-  frame: Frame,
-  options: {
-    readonly name: string;
-    readonly label: string;
-    readonly values: readonly (readonly [value: V, text: string])[];
-    readonly value: V;
-  },
+interface Choice<V extends string> {
+  readonly name: string;
+  readonly label: string;
+  readonly values: readonly (readonly [value: V, text: string])[];
+  readonly value: V;
+}
+
+/** One of a few, as chips (radio buttons), that stand nowhere yet. `on` is called when the visitor or `set` chooses another. */
+export function chips<V extends string>(
+  { name, label, values, value }: Choice<V>,
   on: (value: V) => void,
-): { value: V } {
-  const { name, label, values, value } = options;
+): { value: V; readonly element: HTMLElement; set(to: string): void } {
   const group = `dv-${name}-${++ids}`;
   let now = value;
   const inputs = values.map(([v]) =>
@@ -408,26 +455,18 @@ export function choice<V extends string>(
       onchange: () => {
         now = v;
         on(v);
-        frame.changed();
       },
     }),
   );
-  frame.controls.append(
-    h(
-      'fieldset',
-      { class: 'dv-chips' },
-      h('legend', {}, label),
-      ...values.map(([, text], i) => h('label', {}, inputs[i], h('span', {}, text))),
-    ),
-  );
-  const set = (to: string): void => {
-    const input = inputs.find((i) => i.value === to);
-    if (!input || now === to) return;
-    input.checked = true;
-    input.dispatchEvent(new Event('change'));
-  };
-  later(frame, () => register(frame, name, value, { get value() { return now; }, set })); // prettier-ignore
+  const labels = values.map(([, text], i) => h('label', {}, inputs[i], h('span', {}, text)));
   return {
+    element: h('fieldset', { class: 'dv-chips' }, h('legend', {}, label), ...labels),
+    set(to) {
+      const input = inputs.find((i) => i.value === to);
+      if (!input || now === to) return;
+      input.checked = true;
+      input.dispatchEvent(new Event('change'));
+    },
     get value() {
       return now;
     },
@@ -435,6 +474,95 @@ export function choice<V extends string>(
       const input = inputs.find((i) => i.value === to);
       if (input) input.checked = true;
       now = to;
+    },
+  };
+}
+
+export function choice<V extends string>(
+  frame: Frame,
+  options: Choice<V>,
+  on: (value: V) => void,
+): { value: V } {
+  const own = chips(options, (value) => {
+    on(value);
+    frame.changed();
+  });
+  frame.controls.append(own.element);
+  later(frame, () => register(frame, options.name, options.value, own));
+  return own;
+}
+
+/** Above this many, a list takes less room than chips. */
+const CHIPS = 12;
+
+/**
+ * One of the model's classes, offered when the model is there; hidden where it has none.
+ * @param value number of a class, which wraps around at the last, or "any" (where `any` is offered and the model has it)
+ */
+export function classControl(
+  frame: Frame,
+  value: string,
+  on: () => void,
+  any = false,
+): {
+  /** null: any, or there are no classes. */
+  readonly value: number | null;
+  /** For sentences: "a 7", "a micah". */
+  readonly text: string;
+} {
+  const place = h('div', { hidden: true });
+  frame.controls.append(place);
+  let now = value;
+  let names: readonly string[] = [];
+  let real = (v: string): string => v;
+  let show = (): void => {};
+  frame.onlease(({ model }) => {
+    const { numClassEmbeds, nullClass, classEmbedType } = model.config;
+    const count = numClassEmbeds === null || classEmbedType !== null ? 0 : nullClass === null ? numClassEmbeds : numClassEmbeds - 1; // prettier-ignore
+    if (count === 0) return;
+    const withAny = any && nullClass !== null;
+    names = Array.from({ length: count }, (_, k) => model.labels[k] ?? String(k));
+    real = (v) => (v === 'any' ? (withAny ? v : '0') : String(Number(v) % count));
+    now = real(now);
+    const values = names.map((name, k) => [String(k), name] as [string, string]);
+    if (withAny) values.push(['any', 'any']);
+    const choose = (v: string): void => {
+      now = v;
+      on();
+      frame.changed();
+    };
+    const label = names.every((n) => /^\d$/.test(n)) ? 'Digit' : 'Class';
+    if (values.length <= CHIPS) {
+      const own = chips({ name: 'class', label, values, value: now }, choose);
+      show = () => (own.value = now);
+      place.replaceWith(own.element);
+    } else {
+      const id = `dv-class-${++ids}`;
+      const list = h('select', { id, 'data-control': 'class' }, ...values.map(([v, text]) => h('option', { value: v }, text))); // prettier-ignore
+      list.addEventListener('change', () => choose(list.value));
+      (show = () => (list.value = now))();
+      place.replaceWith(h('div', { class: 'dv-list' }, h('label', { for: id }, label), list));
+    }
+  });
+  later(frame, () => {
+    const set = (to: string): void => {
+      if (!/^(\d{1,4}|any)$/.test(to) || real(to) === now) return;
+      now = real(to);
+      show();
+      on();
+      frame.changed();
+    };
+    frame.all.set('class', { get value() { return now; }, get initial() { return real(value); }, set }); // prettier-ignore
+    const given = frame.context.params['class'];
+    if (given !== undefined) set(given);
+  });
+  return {
+    get value() {
+      return now === 'any' || names.length === 0 ? null : Number(now);
+    },
+    get text() {
+      const name = now === 'any' ? undefined : names[Number(now)];
+      return name === undefined ? 'a picture' : /^[aeio8]/i.test(name) ? `an ${name}` : `a ${name}`;
     },
   };
 }
@@ -462,7 +590,7 @@ export function seedControl(
     h(
       'div',
       { class: 'dv-seed' },
-      h('label', { for: id }, label),
+      h('label', { for: id }, ...rich(label)),
       input,
       h('button', { type: 'button', onclick: () => set(String(Math.floor(Math.random() * 1e6))) }, 'New'),
     ),
@@ -486,7 +614,7 @@ export function button(frame: Frame, label: string, on: () => void, primary = fa
 }
 
 /** Params are applied when the view is complete: a control's listener may use what is made after it. */
-const later = (frame: Frame, work: () => void): void =>
+export const later = (frame: Frame, work: () => void): void =>
   queueMicrotask(() => {
     if (!frame.signal.aborted) work();
   });
@@ -522,13 +650,15 @@ export function latest<A extends unknown[]>(
     const own = (last = new AbortController());
     chain = chain.then(async () => {
       if (own.signal.aborted || frame.signal.aborted) return;
+      frame.works++;
       try {
         frame.fail(null);
         await work(own.signal, ...args);
       } catch (error) {
         if (!own.signal.aborted) frame.fail(error);
       } finally {
-        if (own === last) frame.progress(null);
+        frame.works--;
+        if (own === last && frame.works === 0) frame.progress(null);
       }
     });
   };

@@ -5,10 +5,21 @@ import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
 import { qSample } from '../sampler.ts';
 import type { View, ViewLease } from './index.ts';
-import { button, h, latest, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
-import { picker, tensorCanvas, type TensorCanvas } from './picture.ts';
-import { plot } from './plot.ts';
-import { distance, evaluate, imageOf, labelsFor, sizeOf, trace } from './runs.ts';
+import { button, classControl, h, later, latest, mountFrame, register, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import { tensorCanvas, type TensorCanvas } from './picture.ts';
+import { plot, power, powers } from './plot.ts';
+import {
+  distance,
+  evaluate,
+  extent,
+  imageOf,
+  labelsFor,
+  modelPicker,
+  peak,
+  size,
+  sizeOf,
+  trace,
+} from './runs.ts';
 
 /** How much an error of 1 in the network's output errs x0Hat and epsHat, at a level: |dx0Hat/dm|, |depsHat/dm|. */
 export function amplification(type: PredictionType, alphaBar: number): { x0Hat: number; epsHat: number } {
@@ -51,21 +62,35 @@ export function lensesAt(
 }
 
 const FUTURES = 64;
-const TYPES = { epsilon: 'noise ε', sample: 'picture x₀', v_prediction: 'v' } as const;
+const TYPES = { epsilon: 'ε', sample: 'x₀', v_prediction: 'v' } as const;
 
 function build(frame: Frame): void {
   let lease: ViewLease | null = null;
   let now: { x: Float32Array<ArrayBuffer>; m: Float32Array<ArrayBuffer>; t: number } | null = null;
-  let futures: { mean: Float32Array<ArrayBuffer>; count: number; t: number } | null = null;
+  let futures: { mean: Float32Array<ArrayBuffer>; count: number } | null = null;
 
-  const own = picker(frame, { width: 32, height: 32, channels: 1 }, () => run());
+  const own = modelPicker(frame, { width: 32, height: 32, channels: 1 }, () => run());
+  const digit = classControl(frame, 'any', () => run(), true);
   const time = slider(frame, { name: 't', label: 'Timestep t', min: 0, max: 999, value: 700 }, () => run());
   const clip = toggle(frame, { name: 'clip', label: 'Clip x̂₀ to [−1, 1]', value: true }, () => redraw());
   const seed = seedControl(frame, 1, () => run(), 'Seed of the noise');
   const steps = slider(frame, { name: 'steps', label: 'Steps of each future', min: 2, max: 50, value: 6 }, () => {}); // prettier-ignore
   const go = button(frame, `Average ${FUTURES} futures from here`, () => future(), true);
+  /** The address asks for them, and there was nothing yet to go on from. */
+  let wanted = false;
+  later(frame, () =>
+    register(frame, 'futures', '0', {
+      get value() {
+        return wanted || futures ? '1' : '0';
+      },
+      set(to) {
+        wanted = to === '1';
+        if (wanted) run();
+      },
+    }),
+  );
 
-  const strip = h('div', { class: 'dv-strip', style: '--cell: 8rem' });
+  const strip = h('div', { class: 'dv-strip', style: '--cell: 6.2rem' });
   const lens = {
     x: tensorCanvas(strip, { label: 'x_t', sym: 'x', colour: 'xt' }),
     x0Hat: tensorCanvas(strip, { label: 'x̂₀', sym: 'x0', colour: 'x0' }),
@@ -77,7 +102,7 @@ function build(frame: Frame): void {
   frame.stage.append(h('figure', { class: 'dv-wide' }, h('figcaption', {}, 'One look of the network at your noisy picture, seen five ways; and the futures'), strip)); // prettier-ignore
   const errors = plot(
     frame,
-    { title: 'How an error of 1 in what the network says errs x̂₀', wide: true },
+    { title: 'An error of 1 in what the network predicts is so large an error in x̂₀', wide: true },
     (P) => {
       if (!lease) return {};
       const config = lease.model.schedulerConfig;
@@ -87,7 +112,14 @@ function build(frame: Frame): void {
       const lines = kinds.map((kind) =>
         ts.map((t) => ({ t, y: amplification(kind, level(t).a ** 2).x0Hat })),
       );
-      const style = [['eps', ''], ['x0', '7 3'], ['update', '2 3']] as const; // prettier-ignore
+      const colours = ['eps', 'x0', 'update'] as const;
+      const dashes = ['', '7 3', '2 3'] as const;
+      // Where each name has room: the curves of x0 and v meet at the noisy end, those of epsilon and v at the clean one.
+      const names = [
+        { t: 0.94 * config.T, y: 100, dy: 0, anchor: 'end' },
+        { ...lines[1]![4]!, dy: -9, anchor: 'start' },
+        { ...lines[2]![130]!, dy: 16, anchor: 'middle' },
+      ] as const;
       return {
         height: 230,
         x: { label: 'timestep t →', domain: [0, config.T] },
@@ -95,15 +127,22 @@ function build(frame: Frame): void {
           label: '↑ times',
           type: 'log',
           domain: [0.01, 3e4],
-          ticks: 6,
-          tickFormat: (v: number) => `${v}`,
+          ticks: powers(0.01, 3e4),
+          tickFormat: power,
         },
         marks: [
           P.ruleX([time.value], { stroke: 'var(--v-line)' }),
-          ...lines.flatMap((line, i) => [
-            P.line(line, { x: 't', y: 'y', stroke: `var(--v-${style[i]![0]})`, strokeWidth: 2, strokeDasharray: style[i]![1] || undefined, clip: true, className: ['sym-eps', 'sym-x0', 'sym-v'][i]! }), // prettier-ignore
-            P.text([line[150]!], { x: 't', y: 'y', text: [`it says ${TYPES[kinds[i]!]}`], dy: i === 2 ? 12 : -10, fill: `var(--v-${style[i]![0]})` }), // prettier-ignore
-          ]),
+          ...lines.flatMap((line, i) => {
+            const [colour, dash, own] = [
+              `var(--v-${colours[i]})`,
+              dashes[i],
+              kinds[i] === config.predictionType,
+            ];
+            return [
+              P.line(line, { x: 't', y: 'y', stroke: colour, strokeWidth: own ? 3 : 1.5, strokeDasharray: dash || undefined, clip: true, className: ['sym-eps', 'sym-x0', 'sym-v'][i]! }), // prettier-ignore
+              P.text([names[i]!], { x: 't', y: 'y', dy: names[i]!.dy, text: [`predicts ${TYPES[kinds[i]!]}${own ? ' (this model)' : ''}`], textAnchor: names[i]!.anchor, fill: colour, stroke: 'var(--v-card)', strokeWidth: 4 }), // prettier-ignore
+            ];
+          }),
         ],
       };
     },
@@ -111,18 +150,20 @@ function build(frame: Frame): void {
 
   const run = latest(frame, async (signal) => {
     lease ??= await frame.lease();
-    const size = sizeOf(lease);
+    const shape = sizeOf(lease);
     const { T } = lease.model.schedulerConfig;
-    if (own.picture.width !== size.width || own.picture.channels !== size.channels) return own.resize(size.width, size.height, size.channels); // prettier-ignore
+    if (own.picture.width !== shape.width || own.picture.channels !== shape.channels) return own.resize(shape.width, shape.height, shape.channels); // prettier-ignore
     time.max(T - 1);
     const t = time.value;
     const x = qSample(lease.model.schedulerConfig, own.picture.data, t, { seed: seed.value });
     frame.progress('One evaluation …');
-    const m = (await evaluate(lease, x, [t], [null])).slice(0, size.length);
+    const [said] = await evaluate(lease, [x], [t], [digit.value]);
     if (signal.aborted) return;
-    now = { x, m, t };
-    if (futures?.t !== t) futures = null;
+    now = { x, m: said!.m, t };
+    futures = null;
     redraw();
+    if (wanted) future();
+    else frame.changed();
   });
 
   /** The reverse process from x_t to the end, 64 times with fresh noise. */
@@ -135,6 +176,7 @@ function build(frame: Frame): void {
       ...new Set(Array.from({ length: n }, (_, i) => Math.round(t - (i * t) / Math.max(n, 1)))),
     ];
     const batch = 16;
+    const label = digit.value;
     const sum = new Float32Array(length);
     futures = null;
     go.disabled = true;
@@ -144,14 +186,17 @@ function build(frame: Frame): void {
         for (let k = 0; k < batch; k++) from.set(x, k * length);
         const end = await trace(
           lease,
-          { scheduler: 'ddim', eta: 1, timesteps, xT: from, seed: 1000 + seed.value + done, clip: 1, ...labelsFor(lease, null, batch) }, // prettier-ignore
+          { scheduler: 'ddim', eta: 1, timesteps, xT: from, seed: 1000 + seed.value + done, clip: 1, ...labelsFor(lease, label, batch) }, // prettier-ignore
           signal,
-          (list, all) => frame.progress(`Futures ${done + 1} to ${done + batch} of ${FUTURES}, step ${list.length - 1} of ${all}`, (done + (batch * (list.length - 1)) / all) / FUTURES), // prettier-ignore
+          (_, __, share) => frame.progress(`Futures ${done + 1} to ${done + batch} of ${FUTURES}`, (done + batch * share) / FUTURES), // prettier-ignore
         );
+        if (now.x !== x) return; // another state has come meanwhile
         end.at(-1)!.x.forEach((v, i) => (sum[i % length]! += v));
-        futures = { mean: sum.map((v) => v / (done + batch)), count: done + batch, t };
+        futures = { mean: sum.map((v) => v / (done + batch)), count: done + batch };
+        wanted = false;
         redraw();
       }
+      frame.changed();
     } finally {
       go.disabled = false;
     }
@@ -162,17 +207,16 @@ function build(frame: Frame): void {
     const { x, m, t } = now;
     const seen = lensesAt(lease.model.schedulerConfig, t, x, m, clip.value);
     const draw = (c: TensorCanvas, data: Float32Array<ArrayBuffer>, reach = 1) => c.draw(imageOf(lease!, data), reach); // prettier-ignore
-    const top = (v: Float32Array): number => Math.max(...v.map(Math.abs), 1e-9);
-    draw(lens.x, x, Math.max(1, top(x) / 1.5));
+    draw(lens.x, x, Math.max(1, peak(x) / 1.5));
     draw(lens.x0Hat, seen.x0Hat);
     draw(lens.epsHat, seen.epsHat, 3);
-    draw(lens.mean, seen.mean, Math.max(1, top(seen.mean) / 1.5));
-    draw(lens.update, seen.update, top(seen.update));
+    draw(lens.mean, seen.mean, Math.max(1, peak(seen.mean) / 1.5));
+    draw(lens.update, seen.update, peak(seen.update));
     lens.x.caption('x_t: your picture in noise');
     lens.x0Hat.caption('x̂₀: the guess of the picture');
     lens.epsHat.caption('ε̂: the guess of the noise');
     lens.mean.caption('μ: where the step goes');
-    lens.update.caption(`μ − x_t: the step, up to ±${show(top(seen.update), 2)}`);
+    lens.update.caption(`μ − x_t: the step, up to ±${show(peak(seen.update), 2)}`);
     const { width, height } = sizeOf(lease);
     if (futures) draw(lens.futures, futures.mean);
     else lens.futures.draw({ data: new Float32Array(width * height), channels: 1, width, height });
@@ -183,10 +227,15 @@ function build(frame: Frame): void {
     frame.symbol('x', `t = ${t}`);
     frame.symbol('a', show(a));
     frame.symbol('s', show(s));
-    frame.symbol('x0', `from ${show(Math.min(...seen.x0Hat), 3)} to ${show(Math.max(...seen.x0Hat), 3)}`);
-    frame.symbol('eps', `rms ${show(distance(seen.epsHat, new Float32Array(x.length)), 3)}`);
-    frame.symbol('mean', `rms ${show(distance(seen.mean, new Float32Array(x.length)), 3)}`);
-    frame.symbol('update', `rms ${show(distance(seen.update, new Float32Array(x.length)), 3)}`);
+    frame.symbol(
+      'x0',
+      extent(seen.x0Hat)
+        .map((v) => show(v, 3))
+        .join(' to '),
+    );
+    frame.symbol('eps', `rms ${show(size(seen.epsHat), 3)}`);
+    frame.symbol('mean', `rms ${show(size(seen.mean), 3)}`);
+    frame.symbol('update', `rms ${show(size(seen.update), 3)}`);
     frame.symbol('futures', futures ? `${futures.count} runs` : '—');
     frame.fact('factor', 'an error in ε̂ errs x̂₀ by a factor of', show(factor, 4));
     frame.fact('outside', 'pixels of x̂₀ outside [−1, 1] before clipping', `${(seen.outside * 100).toFixed(1)} %`); // prettier-ignore
@@ -207,6 +256,7 @@ export const view: View = {
   question: 'Why predict the noise, and what is x̂₀?',
   answer:
     'Noise, picture and step are one answer in three clothes: each follows from the others and x_t. Predicting ε makes the task equally hard at all levels, at the price that an error is blown up in x̂₀ where little of the picture is left, which is why x̂₀ is clipped. And x̂₀ is no sample: it is the average of all pictures that x_t may still become, so it is blurred early and sharp late.',
+  asks: true,
   mount: (host, context) =>
     mountFrame(
       host,
@@ -233,7 +283,9 @@ export const view: View = {
         presets: [
           { label: 'Early: nearly noise', params: { t: '950' } },
           { label: 'Late: nearly clean', params: { t: '150' } },
+          { label: 'x̂₀ is their average', params: { t: '800', futures: '1' } },
           { label: 'Why clip', params: { t: '990', clip: '0' } },
+          { label: 'A picture that it drew itself', params: { picture: 'model-1', t: '500' } },
         ],
       },
       build,

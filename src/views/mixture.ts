@@ -112,7 +112,7 @@ export function shares(parts: readonly Part[], x: Float64Array, a = 1, s = 0): n
 
 const REACH = 2.6;
 const SIDE = 440;
-const PATHS = 6;
+const PATHS = 4;
 const SAMPLERS = {
   ddim: { text: 'ODE: DDIM', run: { scheduler: 'ddim' } },
   heun: { text: 'ODE: Heun', run: { scheduler: 'heun' } },
@@ -135,9 +135,9 @@ function build(frame: Frame): void {
       values: Object.entries(SAMPLERS).map(([k, { text }]) => [k, text] as [keyof typeof SAMPLERS, string]),
       value: 'ddpm',
     },
-    () => run(),
+    () => again(),
   );
-  const many = slider(frame, { name: 'steps', label: 'Steps', min: 2, max: 200, value: 100 }, () => run());
+  const many = slider(frame, { name: 'steps', label: 'Steps', min: 2, max: 200, value: 100 }, () => again());
   const seed = seedControl(frame, 1, () => run());
   const at = slider(
     frame,
@@ -146,7 +146,7 @@ function build(frame: Frame): void {
       label: 'Evaluation',
       min: 0,
       max: 100,
-      value: 80,
+      value: 92,
       format: (k) => `${k} of ${at.input.max}, t = ${timeAt(k)}`,
     },
     () => redraw(),
@@ -180,24 +180,28 @@ function build(frame: Frame): void {
   const layers = {
     density: layer('density', 'Density p_t'),
     score: layer('score', 'Score field'),
-    paths: layer('sigma', 'Paths of six points'),
+    paths: layer('sigma', 'Paths of four points'),
     points: layer('x', 'Points'),
   };
   frame.stage.append(
     h(
       'figure',
       {},
-      h('figcaption', {}, 'The exact density at this noise level (shade), its score (arrows), 4,000 sampled points, six paths'), // prettier-ignore
+      h('figcaption', {}, 'The exact density at this noise level (shade), its score (arrows), 4,000 sampled points, four paths'), // prettier-ignore
       h('div', { class: 'dv-layers' }, ...Object.values(layers)),
     ),
   );
 
+  const options = (): RunOptions => ({ ...SAMPLERS[sampler.value].run, steps: many.value });
+  const again = (): void => {
+    at.rescale(makeSteps(config, options()).length);
+    run();
+  };
   const run = latest(frame, async (signal) => {
     cancelAnimationFrame(playing);
-    const options = { ...SAMPLERS[sampler.value].run, steps: many.value };
     const states: Float64Array[] = [];
     let since = performance.now();
-    for (const { x, steps: list } of runPoints(PARTS, options, seed.value, COUNT)) {
+    for (const { x, steps: list } of runPoints(PARTS, options(), seed.value, COUNT)) {
       states.push(x);
       if (performance.now() - since > 24) {
         frame.progress(`Evaluation ${states.length - 1} of ${list.length}`, states.length / list.length);
@@ -207,10 +211,7 @@ function build(frame: Frame): void {
       }
       steps = list;
     }
-    const share = at.value / Number(at.input.max);
     track = states;
-    at.max(states.length - 1);
-    at.value = Math.round(share * (states.length - 1));
     redraw();
   });
 
@@ -279,7 +280,7 @@ function build(frame: Frame): void {
     paths.clearRect(0, 0, SIDE, SIDE);
     paths.strokeStyle = css('--v-p');
     paths.fillStyle = css('--v-p');
-    paths.lineWidth = 1.4;
+    paths.lineWidth = 1.1;
     for (let p = 0; p < 2 * PATHS; p += 2) {
       paths.beginPath();
       for (let j = 0; j <= k; j++) {
@@ -360,7 +361,7 @@ function build(frame: Frame): void {
     play.textContent = k === 0 || k === track.length - 1 ? 'Play' : 'Play from the start';
     frame.say(
       `After ${k} of ${steps.length} evaluations (√ᾱ = ${show(a, 3)}) 4,000 points lie where the exact density is ${k === 0 ? 'still one round cloud' : a < 0.9 ? 'splitting into three hills' : 'three hills'}. ` +
-        `The six paths are ${steps.some((st) => st.sigma > 0) ? 'jagged: each step adds noise (an SDE)' : 'smooth: no noise is added (an ODE)'}. ` +
+        `The four paths are ${steps.some((st) => st.sigma > 0) ? 'jagged: each step adds noise (an SDE)' : 'smooth: no noise is added (an ODE)'}. ` +
         `At the end the hills hold ${found.map((f) => `${(f * 100).toFixed(1)} %`).join(', ')} of the points; 50, 30 and 20 % would be exact (worst ${(worst * 100).toFixed(1)} points off).`,
     );
   });
@@ -374,6 +375,7 @@ export const view: View = {
   question: 'What would sampling do with a perfect network?',
   answer:
     'It would draw from the data’s own density. The score points uphill at every noise level; following it with fresh noise (SDE) or without (ODE) moves one round cloud into the three hills, with the right share in each. What is left wrong is the solver’s, from too few steps; everything else that goes wrong in practice is the network’s.',
+  asks: false,
   mount: (host, context) =>
     mountFrame(
       host,

@@ -4,10 +4,21 @@ import { makeSteps } from '../scheduler/index.ts';
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
 import type { View, ViewLease } from './index.ts';
-import { h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
+import {
+  classControl,
+  h,
+  latest,
+  mountFrame,
+  rich,
+  seedControl,
+  show,
+  slider,
+  soon,
+  type Frame,
+} from './kit.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
-import { classControl, distance, imageOf, labelsFor, maxDifference, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
+import { distance, imageOf, labelsFor, maxDifference, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
 
 /**
  * Largest difference between the numbers of DDIM's steps with eta = 1 and of DDPM's with sigma^2 = beta-tilde
@@ -73,7 +84,7 @@ function build(frame: Frame): void {
   let again: number | null = null;
 
   const digit = classControl(frame, '5', () => run());
-  const steps = slider(frame, { name: 'steps', label: 'Steps', min: 5, max: 200, step: 5, value: 20 }, () => run()); // prettier-ignore
+  const steps = slider(frame, { name: 'steps', label: 'Steps', min: 5, max: 200, step: 5, value: 20 }, (n) => (at.rescale(n), run())); // prettier-ignore
   const scale = slider(
     frame,
     {
@@ -104,11 +115,11 @@ function build(frame: Frame): void {
   const runs = names.map((name) =>
     tensorCanvas(strip, { label: name, sym: name === 'eta' ? 'eta' : 'z', colour: 'p' }),
   );
-  const many = h('div', { class: 'dv-strip', style: '--cell: 5rem' });
+  const many = h('div', { class: 'dv-strip', style: '--cell: 4.4rem' });
   const eights = Array.from({ length: SEEDS }, (_, n) => tensorCanvas(many, { label: `z of seed ${n}`, sym: 'seeds', colour: 'eps' })); // prettier-ignore
   frame.stage.append(
-    h('figure', { class: 'dv-wide' }, h('figcaption', {}, 'Four runs from one x_T'), strip),
-    h('figure', { class: 'dv-wide' }, h('figcaption', {}, 'The same x_T, eight different draws of z (DDPM, z × 1)'), many), // prettier-ignore
+    h('figure', { class: 'dv-wide' }, h('figcaption', {}, ...rich('Four runs from one x_T')), strip),
+    h('figure', { class: 'dv-wide' }, h('figcaption', {}, ...rich('The same x_T, eight different draws of z (DDPM, z × 1)')), many), // prettier-ignore
   );
   const curve = plot(frame, { title: 'The noise that each step adds, σ_t', wide: true }, (P) => {
     const list = main.flatMap(({ step }) => (step ? [{ k: step.index + 1, y: step.sigma }] : []));
@@ -127,7 +138,8 @@ function build(frame: Frame): void {
         P.ruleY([0], { stroke: 'var(--v-edge)' }),
         P.ruleX([at.value], { stroke: 'var(--v-line)' }),
         ...lines.map(({ points, colour, dash }) => P.line(points, { x: 'k', y: 'y', stroke: colour, strokeWidth: 2, strokeDasharray: dash || undefined, className: 'sym-sigma' })), // prettier-ignore
-        ...lines.map(({ name, points, colour }) => P.text(points.slice(Math.floor(points.length / 3), Math.floor(points.length / 3) + 1), { x: 'k', y: 'y', text: [{ off: 'z off', on: 'z × 1', scaled: `z × ${scale.value}`, eta: `η = ${eta.value}` }[name]!], dy: -9, fill: colour, textAnchor: 'start' })), // prettier-ignore
+        // Each at a place of its own: where η is 0 or 1 its line lies on another.
+        ...lines.map(({ name, points, colour }, i) => P.text(points.slice(Math.floor((points.length * (i + 0.3)) / 4)).slice(0, 1), { x: 'k', y: 'y', text: [{ off: 'z off', on: 'z × 1', scaled: `z × ${scale.value}`, eta: `η = ${eta.value}` }[name]!], dy: -9, fill: colour, stroke: 'var(--v-card)', strokeWidth: 4 })), // prettier-ignore
       ],
     };
   });
@@ -154,8 +166,8 @@ function build(frame: Frame): void {
       lease!,
       { ...base(), ...labelsFor(lease!, digit.value, count), xT: from(sizeOf(lease!).length, count), z, ...options }, // prettier-ignore
       signal,
-      (states, n) => {
-        frame.progress(`${what}: step ${states.length - 1} of ${n}`, (states.length - 1) / n);
+      (states, n, done) => {
+        frame.progress(`${what}, ${n} steps`, done);
         on(states);
         redraw();
       },
@@ -170,9 +182,6 @@ function build(frame: Frame): void {
     lease = await frame.lease();
     if (signal.aborted) return;
     const { length } = sizeOf(lease);
-    const share = at.value / Number(at.input.max);
-    at.max(steps.value);
-    at.value = Math.round(share * steps.value);
     main = ddim = eight = [];
     again = null;
     const ddpm = { scheduler: 'ddpm', variance: 'fixed_small' } as const;
@@ -243,6 +252,7 @@ export const view: View = {
   question: 'Why add noise again while removing it?',
   answer:
     'A step of DDPM draws from a distribution, and the network only gives its mean. Leave z out and the run walks along averages: from one start always to the same picture, however often it is run. With z of the right size every run is a draw of its own; with too much of it the picture comes out ragged and specked. DDIM needs no z because its step is another one, made to end at the right noise level without; η slides between the two. The last step adds none: nobody is left to remove it.',
+  asks: true,
   mount: (host, context) =>
     mountFrame(
       host,

@@ -79,11 +79,6 @@ function build(frame: Frame): void {
   let walk: Walk | null = null;
   let jumpOf: { readonly key: string; moments: Moments; histogram: Float64Array } | null = null;
 
-  const time = slider(
-    frame,
-    { name: 't', label: 'After step t', min: 0, max: 20, value: 10, format: (k) => `${k} of ${size.value}` },
-    () => redraw(),
-  );
   const size = choice(
     frame,
     {
@@ -98,11 +93,14 @@ function build(frame: Frame): void {
       value: '20',
     },
     (n) => {
-      const share = time.value / Number(time.input.max);
-      time.max(Number(n));
-      time.value = Math.round(share * Number(n));
+      time.rescale(Number(n));
       again();
     },
+  );
+  const time = slider(
+    frame,
+    { name: 't', label: 'After step t', min: 0, max: 20, value: 10, format: (k) => `${k} of ${size.value}` },
+    () => redraw(),
   );
   const x0 = slider(
     frame,
@@ -182,7 +180,7 @@ function build(frame: Frame): void {
       const line = [...jump(k).histogram].map((y, i) => ({ x: at(i) + width / 2, y }));
       const top = Math.max(...bars.map((b) => b.y), k > 0 ? density(Math.sqrt(ab) * x0.value) : 0);
       return {
-        x: { label: 'value of the pixel x_t →', domain: [-reach, reach] },
+        x: { label: 'value of the pixel xₜ →', domain: [-reach, reach] },
         y: { label: '↑ density', domain: [0, Math.min(top * 1.08, 6)], ticks: 4, clamp: true },
         marks: [
           P.rectY(bars, {
@@ -280,7 +278,8 @@ export const view: View = {
   title: 'One jump equals many small steps',
   question: 'Why can we jump straight to any noise level?',
   answer:
-    'Independent Gaussian noises add by their variances, and a scaled Gaussian stays one. So t small steps end in a single Gaussian, with variance 1 − ᾱₜ, and one draw reaches it. Adding standard deviations would be right only if every step used the same noise again, and that cloud flies apart.',
+    'Independent Gaussian noises add by their variances, and a scaled Gaussian stays one. So t small steps end in a single Gaussian, with variance 1 − ᾱ_t, and one draw reaches it. Adding standard deviations would be right only if every step used the same noise again, and that cloud flies apart.',
+  asks: false,
   mount: (host, context) =>
     mountFrame(
       host,

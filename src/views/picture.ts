@@ -1,6 +1,6 @@
 /** Pictures: tensors on small canvases, and the visitor's own picture (drawn, dropped, or drawn by the model). */
 
-import { h, type Frame } from './kit.ts';
+import { h, later, register, rich, setText, type Frame } from './kit.ts';
 
 /** Planar (C, H, W), C = 1 or 3. */
 export interface Picture {
@@ -31,7 +31,7 @@ export function tensorCanvas(
   }: { readonly label: string; readonly sym?: string; readonly colour?: string; readonly palette?: Palette },
 ): TensorCanvas {
   const canvas = h('canvas', { width: 32, height: 32, role: 'img', 'aria-label': label });
-  const caption = h('figcaption', {}, label);
+  const caption = h('figcaption', {}, ...rich(label));
   const figure = h(
     'figure',
     {
@@ -48,7 +48,7 @@ export function tensorCanvas(
     canvas,
     draw: (picture, reach = 1) => paint(canvas, picture, palette, reach),
     caption(text) {
-      caption.textContent = text;
+      setText(caption, text);
       canvas.setAttribute('aria-label', text);
     },
   };
@@ -70,11 +70,11 @@ function paint(
     image.data[out + 3] = 255;
     if (palette === 'picture')
       for (let k = 0; k < 3; k++)
-        image.data[out + k] = (data[(channels === 1 ? 0 : k) * size + i]! / reach + 1) * 127.5;
+        image.data[out + k] = (data[(channels < 3 ? 0 : k) * size + i]! / reach + 1) * 127.5;
     else {
       let v = 0;
       for (let k = 0; k < channels; k++) v += data[k * size + i]! / channels;
-      const u = Math.min(Math.abs(v) / reach, 1);
+      const u = Math.min((Math.abs(v) * Math.sqrt(channels)) / reach, 1); // a mean of noises is as much smaller
       const to = v > 0 ? [196, 78, 0] : [20, 84, 170];
       for (let k = 0; k < 3; k++) image.data[out + k] = 250 + u * (to[k]! - 250);
     }
@@ -91,6 +91,7 @@ export interface Picker {
   use(picture: Picture): void;
 }
 
+const INITIAL = '7';
 /** Strokes of the examples, in [0, 1]: a digit that everybody can draw, and two more. */
 const EXAMPLES: Readonly<Record<string, readonly (readonly (readonly [number, number])[])[]>> = {
   '7': [[[0.28, 0.27], [0.72, 0.27], [0.66, 0.42], [0.52, 0.6], [0.45, 0.78]]],
@@ -99,14 +100,16 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly (readonly [number, nu
 }; // prettier-ignore
 
 /**
- * Where the visitor's picture comes from: a small canvas to draw on (white on black, as digits are), a file, or an
- * example. `on` is called with every new picture; first with the example 7, when the view is complete.
+ * Where the visitor's picture comes from: a small canvas to draw on (white on black, as digits are), a file, an example,
+ * or the model. `on` is called with every new picture; first, when the view is complete, with the example 7 or with what
+ * the address says (`picture`: 7, 3, star, none, or model-SEED; what was drawn or dropped stays on this machine).
+ * @param drawn draws the model's picture of a seed and gives it to `use`
  */
 export function picker(
   frame: Frame,
   size: { readonly width: number; readonly height: number; readonly channels: number },
   on: (picture: Picture) => void,
-  extra?: { readonly label: string; readonly run: () => void },
+  drawn: (seed: number) => void,
 ): Picker {
   let { width, height, channels } = size;
   const SIDE = 256;
@@ -148,6 +151,25 @@ export function picker(
     picture = read();
     on(picture);
   };
+  /** In the address. */
+  let source = INITIAL;
+  const own = (): void => {
+    source = INITIAL;
+    taken();
+    frame.changed();
+  };
+  const modelSeed = (): number => Number(/^model-(\d{1,9})$/.exec(source)?.[1] ?? 0);
+  /** @param name as in the address; others are ignored */
+  function take(name: string): void {
+    const known = name === 'none' || Object.hasOwn(EXAMPLES, name);
+    if (!known && !/^model-\d{1,9}$/.test(name)) return;
+    source = name;
+    frame.changed();
+    if (!known) return drawn(modelSeed());
+    if (name === 'none') clear();
+    else example(name);
+    taken();
+  }
 
   function example(name: string): void {
     clear();
@@ -172,7 +194,7 @@ export function picker(
   canvas.addEventListener('pointermove', (event) => down && draw(event));
   for (const type of ['pointerup', 'pointercancel'] as const)
     canvas.addEventListener(type, () => {
-      if (down) taken();
+      if (down) own();
       down = null;
     });
   function draw(event: PointerEvent): void {
@@ -193,7 +215,7 @@ export function picker(
       context.imageSmoothingQuality = 'high';
       context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIDE, SIDE); // prettier-ignore
       bitmap.close();
-      taken();
+      own();
     } catch {
       const { DiffusionError } = await import('../errors.ts');
       frame.fail(
@@ -213,12 +235,12 @@ export function picker(
       'div',
       {},
       h('p', {}, 'Your picture: draw in it, drop a file on it, or take'),
-      press('a 7', () => (example('7'), taken())),
-      press('a 3', () => (example('3'), taken())),
-      press('a star', () => (example('star'), taken())),
-      extra ? press(extra.label, extra.run) : null,
+      press('a 7', () => take('7')),
+      press('a 3', () => take('3')),
+      press('a star', () => take('star')),
+      press('one drawn by the model', () => take(`model-${modelSeed() + 1}`)),
       press('a file …', () => file.click()),
-      press('nothing', () => (clear(), taken())),
+      press('nothing', () => take('none')),
       file,
     ),
   );
@@ -233,9 +255,10 @@ export function picker(
     void open(event.dataTransfer?.files[0]);
   });
   frame.controls.append(element);
-  example('7');
-  queueMicrotask(() => {
-    if (!frame.signal.aborted) taken();
+  example(INITIAL);
+  later(frame, () => {
+    register(frame, 'picture', INITIAL, { get value() { return source; }, set: take }); // prettier-ignore
+    if (source === INITIAL) taken();
   });
   return {
     get picture() {

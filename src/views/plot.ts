@@ -1,7 +1,7 @@
 /** Plots in one visual language: Observable Plot, loaded when the first is drawn; colours are those of style.css. */
 
 import type * as Plots from '@observablehq/plot';
-import { h, type Frame } from './kit.ts';
+import { h, rich, show, type Frame } from './kit.ts';
 
 export type Plot = typeof Plots;
 export type { Markish, PlotOptions } from '@observablehq/plot';
@@ -25,7 +25,7 @@ export function plot(
   options: (P: Plot, width: number) => Plots.PlotOptions,
 ): Figure {
   const place = h('div', { class: 'dv-plot', role: 'img', 'aria-label': title });
-  const element = h('figure', { class: wide ? 'dv-wide' : '' }, h('figcaption', {}, title), place);
+  const element = h('figure', { class: wide ? 'dv-wide' : '' }, h('figcaption', {}, ...rich(title)), place);
   frame.stage.append(element);
   let ready: Plot | null = null;
   let waiting = false;
@@ -65,3 +65,13 @@ export function plot(
   );
   return { element, draw, label: (text) => place.setAttribute('aria-label', `${title}: ${text}`) };
 }
+
+/** The powers of ten from one number to another: ticks of a logarithmic scale. */
+export function powers(low: number, high: number): number[] {
+  const [from, to] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
+  return Array.from({ length: Math.max(to - from + 1, 0) }, (_, i) => 10 ** (from + i));
+}
+
+/** Their names. */
+export const power = (v: number): string =>
+  v > 3e-4 && v < 3e5 ? Number(v.toPrecision(1)).toLocaleString('en') : show(v, 1).replace('1 · ', '');

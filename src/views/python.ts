@@ -1,12 +1,12 @@
 /** A step as a Python script for diffusers, with its tensors inside: run it, and it says how far it is from ours. */
 
 import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
 import { timestepList } from '../scheduler/timesteps.ts';
 
 export interface StepTensors {
   readonly x: Float32Array<ArrayBuffer>;
-  readonly x0Hat: Float32Array<ArrayBuffer>;
+  /** What the network said, in the model's own terms. */
+  readonly m: Float32Array<ArrayBuffer>;
   readonly z: Float32Array<ArrayBuffer>;
   readonly next: Float32Array<ArrayBuffer>;
   readonly shape: { readonly channels: number; readonly height: number; readonly width: number };
@@ -19,22 +19,19 @@ function base64(numbers: Float32Array<ArrayBuffer>): string {
   return btoa(text).replace(/.{100}/g, '$&\n');
 }
 
-/** @param index of the step in the run, 0 the noisiest */
+/**
+ * @param config its clip a number
+ * @param index of the step in the run, 0 the noisiest
+ */
 export function pythonOf(
   sampler: 'ddim' | 'ddim-1' | 'ddpm',
   config: SchedulerConfig,
   steps: number,
   index: number,
-  { x, x0Hat, z, next, shape }: StepTensors,
+  { x, m, z, next, shape }: StepTensors,
 ): string {
-  const { betas, T, spacing, offset, predictionType } = config;
+  const { betas, T, spacing, offset, predictionType, clip } = config;
   const t = timestepList({ T, n: steps, spacing, offset, compat: false })[index]!;
-  const { a, s } = noiseLevels(config)(t);
-  // What the network would say of the clipped x0Hat, in the model's own terms: both give the same step.
-  const m = x.map((v, i) => {
-    const eps = (v - a * x0Hat[i]!) / s;
-    return predictionType === 'epsilon' ? eps : predictionType === 'sample' ? x0Hat[i]! : a * eps - s * x0Hat[i]!; // prettier-ignore
-  });
   const kind = sampler === 'ddpm' ? 'DDPMScheduler' : 'DDIMScheduler';
   const schedule =
     betas.kind === 'trained'
@@ -61,13 +58,13 @@ def tensor(text):
     return torch.from_numpy(numbers).reshape(1, ${shape.channels}, ${shape.height}, ${shape.width})
 
 ${tensor('x_t', x)}
-${tensor('m', m)}  # what the network said (with x0 clipped)
+${tensor('m', m)}  # what the network said
 ${tensor('z', z)}
 ${tensor('expected', next)}
 
 scheduler = ${kind}(
     num_train_timesteps=${T}, ${schedule},
-    prediction_type="${predictionType}", clip_sample=True, timestep_spacing="${spacing}", steps_offset=${offset},${sampler === 'ddpm' ? ' variance_type="fixed_small",' : ' set_alpha_to_one=True,'}
+    prediction_type="${predictionType}", clip_sample=True, clip_sample_range=${String(clip)}, timestep_spacing="${spacing}", steps_offset=${offset},${sampler === 'ddpm' ? ' variance_type="fixed_small",' : ` set_alpha_to_one=${config.finalAlphaOne === false ? 'False' : 'True'},`}${config.zeroSnr ? ' rescale_betas_zero_snr=True,' : ''}
 )
 scheduler.set_timesteps(${steps})
 t = scheduler.timesteps[${index}]

@@ -9,10 +9,24 @@ import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { normals } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import type { View, ViewLease } from './index.ts';
-import { button, choice, h, latest, mountFrame, seedControl, show, slider, soon, type Frame } from './kit.ts';
-import { picker, tensorCanvas } from './picture.ts';
+import {
+  breathe,
+  button,
+  choice,
+  classControl,
+  h,
+  latest,
+  mountFrame,
+  rich,
+  seedControl,
+  show,
+  slider,
+  soon,
+  type Frame,
+} from './kit.ts';
+import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
-import { evaluate, imageOf, sizeOf } from './runs.ts';
+import { evaluate, imageOf, modelPicker, peak, sizeOf } from './runs.ts';
 
 /** KL(N(m1, v1) || N(m2, v2)) in nats. */
 export const klGaussian = (m1: number, v1: number, m2: number, v2: number): number =>
@@ -22,30 +36,31 @@ export const klGaussian = (m1: number, v1: number, m2: number, v2: number): numb
 export const klTotal = (mq: Float32Array, vq: number, mp: Float32Array, vp: number): number =>
   mq.reduce((sum, m, i) => sum + klGaussian(m, vq, mp[i]!, vp), 0);
 
-/** The same by draws of q: the mean of log q - log p, and its standard error. */
-export function klByDraws(
+/** log q - log p, all pixels, of draw k of q. */
+export function logRatio(
   mq: Float32Array,
   vq: number,
   mp: Float32Array,
   vp: number,
-  draws: number,
   seed: number,
-): { readonly mean: number; readonly error: number } {
-  const constant = 0.5 * Math.log(vp / vq);
+  k: number,
+): number {
+  // prettier-ignore
   const s = Math.sqrt(vq);
-  let [sum, squares] = [0, 0];
-  for (let k = 0; k < draws; k++) {
-    const z = normals(seed, 7, k, mq.length);
-    let log = 0;
-    for (let i = 0; i < mq.length; i++) {
-      const noise = s * z[i]!;
-      log += constant - noise ** 2 / (2 * vq) + (mq[i]! + noise - mp[i]!) ** 2 / (2 * vp);
-    }
-    sum += log;
-    squares += log ** 2;
+  const z = normals(seed, 7, k, mq.length);
+  let log = 0.5 * mq.length * Math.log(vp / vq);
+  for (let i = 0; i < mq.length; i++) {
+    const noise = s * z[i]!;
+    log += (mq[i]! + noise - mp[i]!) ** 2 / (2 * vp) - noise ** 2 / (2 * vq);
   }
-  const mean = sum / draws;
-  return { mean, error: Math.sqrt(Math.max(squares / draws - mean ** 2, 0) / (draws - 1)) };
+  return log;
+}
+
+/** Of numbers: their mean, and its standard error. */
+export function meanOfDraws(numbers: readonly number[]): { readonly mean: number; readonly error: number } {
+  const mean = numbers.reduce((a, b) => a + b, 0) / numbers.length;
+  const square = numbers.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(numbers.length - 1, 1);
+  return { mean, error: Math.sqrt(square / numbers.length) };
 }
 
 /** n timesteps from T - 1 to 0, closer together towards the clean end, where the bound is paid. */
@@ -107,23 +122,26 @@ interface Draw {
   readonly terms: number[];
 }
 
+const MOST_DRAWS = 40_000;
+
 function build(frame: Frame): void {
   let lease: ViewLease | null = null;
   let steps: Step[] = [];
   let draws: Draw[] = [];
 
-  const own = picker(frame, { width: 32, height: 32, channels: 1 }, () => run());
-  const many = slider(frame, { name: 'steps', label: 'Steps of the process', min: 6, max: 60, step: 2, value: 16 }, () => run()); // prettier-ignore
+  const own = modelPicker(frame, { width: 32, height: 32, channels: 1 }, () => run());
+  const digit = classControl(frame, 'any', () => run(), true);
+  const many = slider(frame, { name: 'steps', label: 'Steps of the process', min: 6, max: 60, step: 2, value: 16 }, (n) => (at.rescale(n - 1), run())); // prettier-ignore
   const kind = choice(frame, { name: 'variance', label: 'Variance of p', values: [['small', 'β̃: that of q'], ['large', 'β']], value: 'small' }, () => (measure(), redraw())); // prettier-ignore
   const at = slider(frame, { name: 'at', label: 'Step', min: 1, max: 15, value: 8, format: (k) => `${k}, t = ${steps[k - 1]?.t ?? '…'}` }, () => redraw()); // prettier-ignore
   const column = slider(frame, { name: 'x', label: 'Pixel: column', min: 0, max: 31, value: 17 }, () =>
     redraw(),
   );
-  const row = slider(frame, { name: 'y', label: 'row', min: 0, max: 31, value: 17 }, () => redraw());
+  const row = slider(frame, { name: 'y', label: 'Pixel: row', min: 0, max: 31, value: 17 }, () => redraw());
   const seed = seedControl(frame, 1, () => run());
   const more = button(frame, 'Two more draws', () => add(), true);
 
-  const strip = h('div', { class: 'dv-strip', style: '--cell: 8rem' });
+  const strip = h('div', { class: 'dv-strip', style: '--cell: 6.2rem' });
   const pictures = {
     x0: tensorCanvas(strip, { label: 'x_0', sym: 'x0', colour: 'x0' }),
     xt: tensorCanvas(strip, { label: 'x_t', sym: 'xt', colour: 'xt' }),
@@ -131,7 +149,7 @@ function build(frame: Frame): void {
     p: tensorCanvas(strip, { label: 'mean of p', sym: 'p', colour: 'p' }),
     kl: tensorCanvas(strip, { label: 'KL per pixel', sym: 'kl', colour: 'update', palette: 'signed' }),
   };
-  frame.stage.append(h('figure', { class: 'dv-wide' }, h('figcaption', {}, 'One step, one draw of x_t: click a pixel'), strip)); // prettier-ignore
+  frame.stage.append(h('figure', { class: 'dv-wide' }, h('figcaption', {}, ...rich('One step, one draw of x_t: click a pixel')), strip)); // prettier-ignore
   for (const { canvas } of Object.values(pictures)) {
     canvas.style.cursor = 'crosshair';
     canvas.addEventListener('click', (event) => {
@@ -160,21 +178,15 @@ function build(frame: Frame): void {
 
   /** One draw of x_t at every step, and what the model makes of each: one batch. */
   async function drawOnce(): Promise<void> {
-    const { length } = sizeOf(lease!);
     const config = lease!.model.schedulerConfig;
     const k = draws.length;
     const x = steps.map((step, i) => qSample(config, own.picture.data, step.t, { seed: seed.value * 4096 + k * 64 + i })); // prettier-ignore
-    const batch = new Float32Array(steps.length * length);
-    x.forEach((one, i) => batch.set(one, i * length));
-    const out = await evaluate(lease!, batch, steps.map((s) => s.t), steps.map(() => null)); // prettier-ignore
-    const each = out.length / steps.length;
-    const x0Hat = x.map((one, i) =>
-      one.map((v, j) => {
-        const x0 = steps[i]!.x0Hat.x * v + steps[i]!.x0Hat.m * out[i * each + j]!;
-        const { clip } = steps[i]!;
-        return typeof clip === 'number' ? Math.min(Math.max(x0, -clip), clip) : x0;
-      }),
-    );
+    const said = await evaluate(lease!, x, steps.map((s) => s.t), steps.map(() => digit.value)); // prettier-ignore
+    const x0Hat = x.map((one, i) => {
+      const { x0Hat, clip } = steps[i]!;
+      const bound = typeof clip === 'number' ? clip : Infinity;
+      return one.map((v, j) => Math.min(Math.max(x0Hat.x * v + x0Hat.m * said[i]!.m[j]!, -bound), bound));
+    });
     draws.push({ x, x0Hat, terms: [] });
     measure();
     redraw();
@@ -187,22 +199,19 @@ function build(frame: Frame): void {
   }
   const run = latest(frame, async (signal) => {
     lease ??= await frame.lease();
-    const size = sizeOf(lease);
-    if (own.picture.width !== size.width || own.picture.channels !== size.channels) return own.resize(size.width, size.height, size.channels); // prettier-ignore
+    const shape = sizeOf(lease);
+    if (own.picture.width !== shape.width || own.picture.channels !== shape.channels) return own.resize(shape.width, shape.height, shape.channels); // prettier-ignore
     const config = lease.model.schedulerConfig;
     steps = makeSteps(config, { scheduler: 'ddpm', variance: 'fixed_small', timesteps: denserTimesteps(config.T, many.value) }); // prettier-ignore
     draws = [];
     at.max(steps.length - 1);
+    column.max(shape.width - 1);
+    row.max(shape.height - 1);
     await several(signal);
   });
   const add = latest(frame, (signal) => several(signal));
 
-  const average = (of: (d: Draw) => number): { mean: number; error: number } => {
-    const all = draws.map(of);
-    const mean = all.reduce((a, b) => a + b, 0) / all.length;
-    const square = all.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(all.length - 1, 1);
-    return { mean, error: Math.sqrt(square / all.length) };
-  };
+  const average = (of: (d: Draw) => number) => meanOfDraws(draws.map(of));
   const total = (d: Draw): number => d.terms.reduce((a, b) => a + b, 0);
 
   const gaussians = plot(frame, { title: 'The pixel’s next value: q knows x₀, p guesses' }, (P) => {
@@ -218,7 +227,7 @@ function build(frame: Frame): void {
       });
     const [q, p] = [curve(mq, vq), curve(mp, v)];
     return {
-      x: { label: 'value of the pixel in x_{t−1} →' },
+      x: { label: 'value of the pixel in xₜ₋₁ →' },
       y: { label: '↑ density', ticks: 4 },
       marks: [
         P.areaY(q, { x: 'x', y: 'y', fill: 'var(--v-q)', fillOpacity: 0.15, className: 'sym-q' }),
@@ -263,31 +272,56 @@ function build(frame: Frame): void {
     return { step, i, draw, q, p, vq, v, pixel, mq: q[pixel]!, mp: p[pixel]! };
   }
 
+  let latestDraws = 0;
+  /** The same KL as the mean of log q - log p over draws of q, until it is known within 0.3 percent. */
+  async function byDraws(
+    q: Float32Array,
+    vq: number,
+    p: Float32Array,
+    v: number,
+    closed: number,
+  ): Promise<void> {
+    const own = ++latestDraws;
+    const logs: number[] = [];
+    const show1 = (): void => {
+      const { mean, error } = meanOfDraws(logs);
+      frame.fact('drawn', `by ${logs.length.toLocaleString('en')} draws of q`, `${show(mean, 5)} ± ${show(error, 2)}`); // prettier-ignore
+    };
+    while (logs.length < MOST_DRAWS) {
+      for (let since = performance.now(); performance.now() - since < 12 && logs.length < MOST_DRAWS;)
+        logs.push(logRatio(q, vq, p, v, seed.value, logs.length));
+      if (logs.length >= 200 && meanOfDraws(logs).error < 0.003 * closed) break;
+      if (logs.length > 60) show1();
+      await breathe();
+      if (own !== latestDraws || frame.signal.aborted) return;
+    }
+    show1();
+    frame.root.dataset['drawn'] = String(logs.length);
+  }
+
   const redraw = soon(frame, () => {
+    delete frame.root.dataset['drawn'];
     const now = chosen();
     if (!now || !lease) return;
     const { step, i, draw, q, p, vq, v, mq, mp, pixel } = now;
     const { height, width } = own.picture;
     pictures.x0.draw(own.picture);
-    const top = (d: Float32Array): number => Math.max(1, ...d.map((u) => Math.abs(u) / 1.5));
+    const top = (d: Float32Array): number => Math.max(1, peak(d) / 1.5);
     pictures.xt.draw(imageOf(lease, draw.x[i]!), top(draw.x[i]!));
     pictures.q.draw(imageOf(lease, q), top(q));
     pictures.p.draw(imageOf(lease, p), top(p));
-    const kls = q.map((m, j) => klGaussian(m, vq, p[j]!, v));
-    pictures.kl.draw(
-      { data: kls.slice(0, width * height), channels: 1, width, height },
-      Math.max(...kls, 1e-9),
-    );
-    pictures.x0.caption(`x_0: your picture; pixel ${column.value}, ${row.value}`);
+    const kls = new Float32Array(width * height); // of a pixel: the sum over its colours
+    q.forEach((m, j) => (kls[j % kls.length]! += klGaussian(m, vq, p[j]!, v)));
+    pictures.kl.draw({ data: kls, channels: 1, width, height }, peak(kls));
+    pictures.x0.caption(`x_0: your picture; pixel ${column.value}, ${row.value}${own.picture.channels === 3 ? ', its red' : ''}`); // prettier-ignore
     pictures.xt.caption(`x_t, t = ${step.t}`);
     pictures.q.caption('mean of q: told x_0');
     pictures.p.caption('mean of p: guessing x_0');
-    pictures.kl.caption(`KL of each pixel, up to ${show(Math.max(...kls), 2)}`);
+    pictures.kl.caption(`KL of each pixel, up to ${show(peak(kls), 2)}`);
     gaussians.draw();
     bars.draw();
     const own1 = klGaussian(mq, vq, mp, v);
     const closed = klTotal(q, vq, p, v);
-    const drawn = klByDraws(q, vq, p, v, 120, seed.value);
     const bound = average(total);
     const bits = bound.mean / Math.LN2 / own.picture.data.length;
     frame.symbol('q', `N(${show(mq, 3)}, ${show(vq, 3)})`);
@@ -299,7 +333,7 @@ function build(frame: Frame): void {
     frame.symbol('LT', `${show(draw.terms[0]!, 3)} nats`);
     frame.symbol('L0', `${show(average((d) => d.terms.at(-1)!).mean, 3)} nats`);
     frame.fact('closed', 'KL of this step, all pixels, closed form', show(closed, 5));
-    frame.fact('drawn', 'by 120 draws of q', `${show(drawn.mean, 4)} ± ${show(drawn.error, 2)}`);
+    void byDraws(q, vq, p, v, closed);
     frame.fact('bound', `bound of your picture, mean of ${draws.length} draws`, `${show(bound.mean, 4)} ± ${show(bound.error, 2)} nats`); // prettier-ignore
     frame.fact('bits', 'bits per number', show(bits, 3));
     more.disabled = false;
@@ -315,6 +349,7 @@ export const view: View = {
   question: 'What are q and p, and what does the KL compare?',
   answer:
     'q is the true step back, which may look at the picture; p is the model’s, which may not. Both are Gaussians, with (nearly) the same variance, so their KL is a squared distance of means: the better the guess of x₀, the smaller. Added up over all steps, and averaged over draws of x_t, it bounds how surprised the model is by the picture. Most of it is paid in the last, nearly clean steps.',
+  asks: true,
   mount: (host, context) =>
     mountFrame(
       host,
@@ -326,12 +361,13 @@ export const view: View = {
           'The expectation in the formula is an average over draws of the noise. Each draw is a dot; take more and see it settle.',
         ],
         formula: [
-          String.raw`-\log p_\theta(x_0)\le\sym{draws}{\E_q}\Bigl[\sym{LT}{L_T}+\sum_{t}\sym{kl}{\mathrm{KL}}\bigl(\sym{q}{q(x_{t-1}\mid x_t,x_0)}\,\|\,\sym{p}{p_\theta(x_{t-1}\mid x_t)}\bigr)+\sym{L0}{L_0}\Bigr]`,
+          String.raw`-\log p_\theta(x_0)\le\sym{draws}{\E_q}\Bigl[\sym{LT}{L_T}+\sum_{t}\sym{kl}{\mathrm{KL}_t}+\sym{L0}{L_0}\Bigr]`,
+          String.raw`\sym{kl}{\mathrm{KL}_t}=\mathrm{KL}\bigl(\sym{q}{q(x_{t-1}\mid x_t,x_0)}\,\|\,\sym{p}{p_\theta(x_{t-1}\mid x_t)}\bigr)`,
         ],
         symbols: {
           q: { tex: 'q(x_{t-1}\\mid x_t,x_0)', what: 'told x₀', colour: 'q' },
           p: { tex: 'p_\\theta(x_{t-1}\\mid x_t)', what: 'guessing x₀', colour: 'p' },
-          kl: { tex: '\\mathrm{KL}', what: 'of this pixel', colour: 'update' },
+          kl: { tex: '\\mathrm{KL}_t', what: 'of this pixel', colour: 'update' },
           draws: { tex: '\\E_q', what: 'average over', colour: 'xt' },
           LT: { tex: 'L_T', what: 'is x_T pure noise?' },
           L0: { tex: 'L_0', what: 'the last step, to 8-bit numbers, σ² = β₁' },
@@ -342,6 +378,8 @@ export const view: View = {
           { label: 'Early', params: { at: '1' } },
           { label: 'Late', params: { at: '14' } },
           { label: 'The wrong variance', params: { variance: 'large' } },
+          { label: 'A picture that it drew itself', params: { picture: 'model-1' } },
+          { label: 'No digit at all', params: { picture: 'star' } },
         ],
       },
       build,

@@ -5,8 +5,9 @@ import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import { makeSchedule } from '../scheduler/schedule.ts';
 import type { View } from './index.ts';
 import { h, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts';
-import { picker, tensorCanvas } from './picture.ts';
+import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
+import { modelPicker } from './runs.ts';
 
 const T = 1000;
 export const SCHEDULES = {
@@ -45,7 +46,7 @@ export function standing(
 
 function build(frame: Frame): void {
   const tables = Object.fromEntries(NAMES.map((n) => [n, tableOf(n)])) as Record<ScheduleName, Float64Array>;
-  const own = picker(frame, { width: 64, height: 64, channels: 3 }, () => redraw());
+  const own = modelPicker(frame, { width: 64, height: 64, channels: 3 }, () => redraw());
   const time = slider(frame, { name: 't', label: 'Timestep t', min: 0, max: T - 1, value: 300 }, () => redraw()); // prettier-ignore
   const lock = toggle(
     frame,
@@ -54,7 +55,7 @@ function build(frame: Frame): void {
   );
   const seed = seedControl(frame, 1, () => redraw(), 'Seed of the noise');
 
-  const strip = h('div', { class: 'dv-strip', style: '--cell: 9rem' });
+  const strip = h('div', { class: 'dv-strip', style: '--cell: 6.2rem' });
   frame.stage.append(strip);
   const canvases = Object.fromEntries(
     NAMES.map((name) => [
@@ -118,6 +119,7 @@ export const view: View = {
   question: 'What does the noise schedule change?',
   answer:
     'Only when a noise level is visited, never what it looks like: at an equal signal-to-noise ratio all schedules give the same picture. The linear one has destroyed small pictures half way and spends the rest of its steps on nearly pure noise; cosine spreads the destruction evenly over t.',
+  asks: false,
   mount: (host, context) =>
     mountFrame(
       host,

@@ -6,10 +6,21 @@ import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/ind
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import { affineStep, aOf } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
-import { button, choice, h, latest, mountFrame, seedControl, show, soon, type Frame } from './kit.ts';
+import {
+  button,
+  choice,
+  classControl,
+  h,
+  latest,
+  mountFrame,
+  seedControl,
+  show,
+  soon,
+  type Frame,
+} from './kit.ts';
 import { tensorCanvas, type Picture } from './picture.ts';
-import { plot } from './plot.ts';
-import { classControl, distance, imageOf, labelsFor, sizeOf, trace } from './runs.ts';
+import { plot, power, powers } from './plot.ts';
+import { distance, imageOf, labelsFor, sizeOf, trace } from './runs.ts';
 
 export const BUDGETS = [5, 10, 20, 50] as const;
 
@@ -114,12 +125,6 @@ export const orderOf = (scheduler: SchedulerName): number =>
 /** Those whose levels can be spaced in sigma; DDIM is Euler there. */
 const SPACED = EXACT.filter(({ name }) => name !== 'ddim' && name !== 'pndm' && name !== 'edm');
 
-/** A whole power of ten; nothing between. */
-const power = (v: number): string => {
-  const e = Math.log10(v);
-  return Math.abs(e - Math.round(e)) < 1e-9 ? (e > -3.5 ? String(Number(v.toPrecision(1))) : show(v, 1)) : '';
-};
-
 interface Result {
   readonly evaluations: number;
   readonly picture: Picture;
@@ -151,7 +156,7 @@ function build(frame: Frame): void {
     const errors = points.map((p) => p.error).filter((e) => e > 0);
     return {
       x: { label: 'evaluations of the network →', type: 'log', domain: [4, 60], ticks: [5, 10, 20, 50], tickFormat: 'd' }, // prettier-ignore
-      y: { label: '↑ root mean square to the reference', type: 'log', domain: [Math.min(1e-2, ...errors) / 1.3, Math.max(1, ...errors)], clamp: true, ticks: 4, tickFormat: power }, // prettier-ignore
+      y: { label: '↑ root mean square to the reference', type: 'log', domain: [Math.min(1e-2, ...errors) / 1.3, Math.max(1, ...errors)], clamp: true, ticks: powers(Math.min(1e-2, ...errors) / 1.3, 1), tickFormat: power }, // prettier-ignore
       marks: EXACT.map(({ name, colour, dash }) => {
         const own = points.filter((p) => p.name === name);
         return [
@@ -172,7 +177,7 @@ function build(frame: Frame): void {
       type: 'log',
       domain: [1e-7, 1],
       clamp: true,
-      ticks: 4,
+      ticks: powers(1e-7, 1),
       tickFormat: power,
     },
     marks: gaussian.map(
@@ -302,6 +307,7 @@ export const view: View = {
   question: 'Few steps: which solver?',
   answer:
     'Sampling without added noise solves a differential equation, and with more steps the solvers near one and the same picture. Count evaluations of the network, not steps. With ten to twenty of them UniPC comes nearest: like DPM-Solver++ it uses again what it has already asked. Where the steps lie matters as much: the same Heun is far off with even timesteps, and among the best with Karras’ (EDM). A high order alone is not enough: Runge–Kutta asks four times a step, and with so few evaluations its steps are too long to work at all.',
+  asks: true,
   mount: (host, context) =>
     mountFrame(
       host,
@@ -319,8 +325,8 @@ export const view: View = {
         ),
         presets: [
           { label: 'Only 10', params: { upto: '10' } },
-          { label: 'An 8', params: { digit: '8', seed: '7' } },
-          { label: 'A 5', params: { digit: '5', seed: '4' } },
+          { label: 'An 8', params: { class: '8', seed: '7' } },
+          { label: 'A 5', params: { class: '5', seed: '4' } },
         ],
       },
       build,

@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { Model } from '../../src/model.ts';
-import { guided, moves, runOptions, size, stepped } from '../../src/views/guidance.ts';
+import { guided, moves, runOptions, stepped } from '../../src/views/guidance.ts';
 import type { ViewLease } from '../../src/views/index.ts';
-import { evaluate, maxDifference, sizeOf, trace } from '../../src/views/runs.ts';
+import { evaluate, maxDifference, size, trace } from '../../src/views/runs.ts';
 import { expectClose } from '../helpers/array.ts';
 import { useGpu } from '../helpers/gpu.ts';
 
@@ -21,6 +21,7 @@ afterAll(() => lease.model.destroy());
 
 const { signal } = new AbortController();
 const STEPS = 3;
+type Said = Awaited<ReturnType<typeof evaluate>>[number];
 
 it.each([0, 1, 2.5, 8])('w = %d: the step from the two pictures shown is the sampler’s', async (w) => {
   const states = await trace(lease, runOptions(lease, 8, w, STEPS, 7), signal);
@@ -28,9 +29,10 @@ it.each([0, 1, 2.5, 8])('w = %d: the step from the two pictures shown is the sam
   for (let k = 0; k < STEPS; k++) {
     const { x, t } = states[k]!;
     const { step, x: after } = states[k + 1]!;
-    const { length } = sizeOf(lease);
-    const out = await evaluate(lease, Float32Array.from([...x, ...x]), [t, t], [8, null]);
-    const [ofClass, ofNull] = [out.slice(0, length), out.slice(length)];
+    const [{ m: ofClass }, { m: ofNull }] = (await evaluate(lease, [x, x], [t, t], [8, null])) as [
+      Said,
+      Said,
+    ];
     const { diff, eps } = guided(ofNull, ofClass, w);
     expectClose(stepped(step!, x, eps), after, { atol: 2e-5, rtol: 0 }, `step ${k}`);
     // The picture of the difference is not black, and explains what the class moves x0Hat by.
