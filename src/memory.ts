@@ -2,7 +2,7 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import type { Variants } from './gpu/tape.ts';
+import { PLAIN, type ConvShape, type ConvVariant, type Variants } from './gpu/tape.ts';
 import {
   bufferSize,
   canSample,
@@ -59,6 +59,22 @@ export function planMemory(
   );
   const working = buffers + bytes + READ_BACK;
   return { weights: weights.bytes, working, total: weights.bytes + working, largestBinding };
+}
+
+/** The shapes of a network's convolutions in the smallest run, the most expensive first; none where it cannot be sampled from. */
+export function convShapes(config: UNetConfig): ConvShape[] {
+  const shape = smallestRun(config);
+  if (!shape) return [];
+  const seen = new Map<string, { shape: ConvShape; flops: number }>();
+  const conv = (shape: ConvShape): ConvVariant => {
+    const { cIn, cOut, size, h, w } = shape;
+    const key = JSON.stringify(shape);
+    const flops = cIn * cOut * size ** 2 * h * w + (seen.get(key)?.flops ?? 0);
+    seen.set(key, { shape, flops });
+    return 'direct';
+  };
+  planMemory(config, shape, 'f32', DEFAULT_BINDING, { ...PLAIN, conv });
+  return [...seen.values()].sort((a, b) => b.flops - a.flops).map(({ shape }) => shape);
 }
 
 /** The run that a model must at least be able to do: one picture of its size. null for one that cannot be sampled from. */

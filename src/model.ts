@@ -2,10 +2,11 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import { run, Tape, type Recording } from './gpu/tape.ts';
+import { run, Tape, type Recording, type Variants } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
-import { bindingLimit, checkMemory, planMemory, smallestRun } from './memory.ts';
+import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from './memory.ts';
 import { pack } from './ops/pack.ts';
+import { tune, type TuneOptions } from './ops/tune.ts';
 import { variantsFor } from './ops/variants.ts';
 import { bufferSize, recordNetwork, recordStep, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
@@ -23,6 +24,11 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
   /** Bytes of GPU memory that the model and its runs may take; unless given, what the machine is thought to have. */
   readonly memory?: number;
+  /**
+   * Whether the ways to compute a convolution are measured on this GPU, at most about a second at the first load; if not, a
+   * rule decides. Unless given, on a GPU they are, and on a software adapter not. Numbers differ in their last bits.
+   */
+  readonly tune?: boolean | TuneOptions;
 }
 
 export type { StepShape };
@@ -82,6 +88,8 @@ export class Model {
   readonly schedulerConfig: SchedulerConfig;
   /** Names of the classes; empty when the model has none. */
   readonly labels: readonly string[];
+  /** How its layers are computed. */
+  readonly variants: Variants;
   readonly #weights: UNetWeights;
   readonly #memory: number | undefined;
   #plan: StepPlan | null = null;
@@ -94,7 +102,9 @@ export class Model {
     labels: readonly string[],
     weights: UNetWeights,
     memory: number | undefined,
+    variants: Variants,
   ) {
+    this.variants = variants;
     this.gpu = gpu;
     this.label = label;
     this.config = config;
@@ -113,7 +123,7 @@ export class Model {
   static async load(
     gpu: Gpu,
     files: ModelFiles,
-    { dtype = 'f32', signal, memory }: LoadOptions = {},
+    { dtype = 'f32', signal, memory, tune: tuning = !gpu.isSoftware }: LoadOptions = {},
   ): Promise<Model> {
     if (dtype !== 'f32' && dtype !== 'f16')
       throw new DiffusionError('bad-option', `There is no dtype ${String(dtype)}.`, 'Choose f32 or f16.');
@@ -137,7 +147,14 @@ export class Model {
     );
     const tensors = await folder.readTensors();
     const weights = await UNetWeights.upload(gpu, config, tensors, dtype, files.label, signal);
-    return new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory);
+    try {
+      const options = { ...(signal ? { signal } : {}), ...(typeof tuning === 'object' ? tuning : {}) };
+      const variants = tuning ? await tune(gpu, convShapes(config), dtype, options) : variantsFor(gpu);
+      return new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory, variants);
+    } catch (error) {
+      weights.destroy();
+      throw error;
+    }
   }
 
   get parameters(): number {
@@ -187,7 +204,7 @@ export class Model {
       );
     checkSize(config, h, w, this.label);
     const labels = this.#checkLabels(inputs.labels && [...inputs.labels], n);
-    const tape = new Tape(variantsFor(gpu));
+    const tape = new Tape(this.variants);
     const x = tape.pinned('sample', shape, 'f32');
     const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
     const continuous = labels && config.classEmbedType !== null;
@@ -245,7 +262,7 @@ export class Model {
   async #makePlan(shape: StepShape): Promise<StepPlan> {
     const { gpu, config, label } = this;
     const limit = bindingLimit(gpu);
-    const planned = planMemory(config, shape, this.dtype, limit, variantsFor(gpu));
+    const planned = planMemory(config, shape, this.dtype, limit, this.variants);
     checkMemory(
       gpu,
       planned,
@@ -270,7 +287,7 @@ export class Model {
       buffers.forEach((buffer) => buffer.destroy());
     };
     try {
-      const recorded = recordStep(config, this.#weights, shape, make, label, limit, variantsFor(gpu));
+      const recorded = recordStep(config, this.#weights, shape, make, label, limit, this.variants);
       const { known, mask, repaintNumbers } = recorded;
       gpu.device.queue.writeBuffer(recorded.normalTable, 0, normalTable);
       const step = await build(recorded.step, label);

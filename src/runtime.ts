@@ -8,7 +8,7 @@
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
 import { openGpu, type Gpu } from './gpu/device.ts';
-import { Model } from './model.ts';
+import { Model, type LoadOptions } from './model.ts';
 import type { DType } from './tensor.ts';
 import { openSource, type ModelSource, type Notice } from './weights/source.ts';
 
@@ -17,6 +17,8 @@ export interface AcquireOptions {
   readonly base?: URL;
   /** Storage of weights and activations; f32 unless given. */
   readonly dtype?: DType;
+  /** As in Model.load; of the first who asks for a model. */
+  readonly tune?: LoadOptions['tune'];
   /** Leaves while the model loads; the download ends when the last one who waits for it has left. */
   readonly signal?: AbortSignal;
   /** Bytes that have come, of how many; `total` is null where the source does not say. */
@@ -62,7 +64,7 @@ interface Loaded {
 interface Shared {
   readonly key: string;
   readonly source: ModelSource;
-  readonly dtype: DType;
+  readonly load: LoadOptions;
   readonly leases: Set<HeldLease>;
   /** Users that wait. */
   readonly waiting: Set<AcquireOptions>;
@@ -98,7 +100,7 @@ export class Runtime {
     throwIfAborted(signal);
     const opened = await this.#open(source, options);
     throwIfAborted(signal);
-    const shared = this.#share(opened, dtype);
+    const shared = this.#share(opened, dtype, options.tune);
     shared.waiting.add(options);
     if (shared.received > 0) onProgress?.(shared.received, shared.total);
     try {
@@ -166,7 +168,7 @@ export class Runtime {
     return opening;
   }
 
-  #share(source: ModelSource, dtype: DType): Shared {
+  #share(source: ModelSource, dtype: DType, tune: LoadOptions['tune']): Shared {
     const key = `${dtype} ${source.key}`;
     let shared = this.#shared.get(key);
     if (!shared) {
@@ -174,7 +176,7 @@ export class Runtime {
       shared = {
         key,
         source,
-        dtype,
+        load: { dtype, ...(tune === undefined ? {} : { tune }) },
         abort,
         leases: new Set(),
         waiting: new Set(),
@@ -194,7 +196,7 @@ export class Runtime {
       const gpu = await this.#device();
       const { signal } = shared.abort;
       throwIfAborted(signal);
-      const model = await Model.load(gpu, shared.source.files, { dtype: shared.dtype, signal });
+      const model = await Model.load(gpu, shared.source.files, { ...shared.load, signal });
       if (signal.aborted) model.destroy();
       throwIfAborted(signal);
       return (shared.loaded = { gpu, model });

@@ -79,7 +79,7 @@ export interface ConvShape {
   readonly w: number;
 }
 
-export type ConvVariant = 'direct' | 'winograd';
+export type ConvVariant = 'direct' | 'winograd' | 'tiled-16' | 'tiled-32' | 'tiled-64';
 
 /** How a network is computed on an adapter (ops/variants.ts). */
 export interface Variants {

@@ -1,4 +1,5 @@
 import code from '../../shaders/conv2d.wgsl?raw';
+import tiledCode from '../../shaders/conv2d_tiled.wgsl?raw';
 import inputCode from '../../shaders/winograd_input.wgsl?raw';
 import outputCode from '../../shaders/winograd_output.wgsl?raw';
 import weightsCode from '../../shaders/winograd_weights.wgsl?raw';
@@ -45,7 +46,7 @@ const PART = 2 ** 25;
 
 /**
  * out = activation(scale * (conv(x) + bias + timeBias + residual)). x (N, cIn, H, W) -> (N, cOut, H', W').
- * shaders/conv2d.wgsl, or shaders/winograd_*.wgsl: the tape chooses, by the shape of one image.
+ * shaders/conv2d.wgsl, conv2d_tiled.wgsl or winograd_*.wgsl: the tape chooses, by the shape of one image.
  */
 export function conv2d(
   tape: Tape,
@@ -70,6 +71,8 @@ export function conv2d(
   const tileable = w.size === 3 && stride === 1 && Object.values(padding).every((p) => p === 1);
   const variant = tape.variants.conv({ cIn: w.cIn, cOut: w.cOut, size: w.size, stride, h, w: width });
   if (variant === 'winograd' && tileable) return winograd(tape, label, x, w, shape, options);
+  if (variant.startsWith('tiled'))
+    return tiled(tape, label, x, w, shape, padding, options, TILES[variant as keyof typeof TILES]);
   const image = upsampled ? upsampleNearest(tape, `${label}.upsampled`, x) : x;
   return direct(tape, label, image, w, shape, padding, options);
 }
@@ -138,6 +141,67 @@ const grid = (n: number, cOut: number, pixels: number) => ({
   threads: n * Math.ceil(blocks(cOut) / 4) * Math.ceil(pixels / 16) * 4,
   workgroupSize: 32,
 });
+
+/** Pixels and blocks of output channels of a workgroup, and invocations along the pixels; each has 4 or 8 pixels, 1 or 2 blocks. */
+const TILES = {
+  'tiled-16': { ROWS: 16, COLUMNS: 16, THREADS: 4 },
+  'tiled-32': { ROWS: 32, COLUMNS: 16, THREADS: 8 },
+  'tiled-64': { ROWS: 64, COLUMNS: 16, THREADS: 8 },
+} as const;
+
+/** A product of matrices in workgroup memory. */
+function tiled(
+  tape: Tape,
+  label: string,
+  x: Tensor,
+  w: ConvWeights,
+  shape: Shape,
+  { top, left }: Padding,
+  options: ConvOptions,
+  tile: (typeof TILES)[keyof typeof TILES],
+): Tensor {
+  const [n, , hSmall, wSmall] = x.shape;
+  const [, , h, width] = shape;
+  const { stride = 1, scale = 1, upsampled = false } = options;
+  const zoom = upsampled ? 2 : 1;
+  const out = tape.temp(label, shape, x.dtype);
+  const { defines, text, bindings } = extras(options);
+  const { ROWS, COLUMNS, THREADS } = tile;
+  const tiles = Math.ceil((n * h * width) / ROWS);
+  tape.record({
+    label,
+    shader: { name: 'conv2d_tiled', code: text + tiledCode },
+    dtype: x.dtype,
+    defines: {
+      ...tile,
+      TALL: ROWS / THREADS === 8,
+      WIDE: (COLUMNS * THREADS) / WORKGROUP === 2,
+      UPSAMPLED: upsampled,
+      ...defines,
+    },
+    constants: {
+      N: n,
+      CI_BLOCKS: blocks(w.cIn),
+      CO_BLOCKS: blocks(w.cOut),
+      H_IN: hSmall * zoom,
+      W_IN: wSmall * zoom,
+      W_OUT: width,
+      K: w.size,
+      STRIDE: stride,
+      TOP: top,
+      LEFT: left,
+      SCALE: scale,
+      PIXELS: h * width,
+      TILES: tiles,
+      ...partOf(options.timeBias ?? null, 'TIME'),
+    },
+    bindings: [out, x, w.weight, w.bias, ...bindings],
+    threads: tiles * Math.ceil(blocks(w.cOut) / COLUMNS) * WORKGROUP,
+    workgroupSize: WORKGROUP,
+    flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
+  });
+  return out;
+}
 
 /** F(2x2, 3x3): 16 products of matrices instead of 36 multiplications for every four pixels. */
 function winograd(

@@ -97,6 +97,13 @@ export async function main(args: string[], load: Place['load']): Promise<number>
     places: [],
   };
   say(`host: ${report.host}`);
+  /** After every comparison: a run that is ended early keeps what it has. */
+  const save = (): string => {
+    const json = JSON.stringify(report, null, 1);
+    mkdirSync(`${ROOT}tests/output`, { recursive: true });
+    writeFileSync(`${ROOT}tests/output/bench.json`, json);
+    return json;
+  };
   let failed = false;
   for (const place of values.places.split(',')) {
     const here = place === 'node' ? await nodePlace(load) : null;
@@ -129,6 +136,7 @@ export async function main(args: string[], load: Place['load']): Promise<number>
             continue;
           }
           outcomes.push(outcome);
+          save();
           print(outcome, figures, say);
           failed ||= outcome.failures.some((f) => f.mismatch || f.engine === 'ours');
         }
@@ -140,9 +148,7 @@ export async function main(args: string[], load: Place['load']): Promise<number>
       await tab?.close();
     }
   }
-  mkdirSync(`${ROOT}tests/output`, { recursive: true });
-  const json = JSON.stringify(report, null, 1);
-  writeFileSync(`${ROOT}tests/output/bench.json`, json);
+  const json = save();
   if (values.json) console.log(json);
   return failed ? 1 : 0;
 }

@@ -1,0 +1,123 @@
+/** The tuner picks what is fast and right, and nothing else. What is slow here is slow by a factor of thirty. */
+
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { diskFiles } from '../../src/cli/files.ts';
+import type { Gpu } from '../../src/gpu/device.ts';
+import type { ConvShape } from '../../src/gpu/tape.ts';
+import { Model } from '../../src/model.ts';
+import { conv2d } from '../../src/ops/conv2d.ts';
+import { agrees, shapeKey, tune, type Candidate } from '../../src/ops/tune.ts';
+import { hardwareTable, softwareTable, variantsFor } from '../../src/ops/variants.ts';
+import type { Shape } from '../../src/tensor.ts';
+import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
+import { readFileSync } from 'node:fs';
+import { expectClose } from '../helpers/array.ts';
+import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
+
+const gpu = useGpu();
+const at = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** A device that nothing is known of yet. */
+const fresh = (real: Gpu): Gpu => ({
+  ...real,
+  device: new Proxy(real.device, {
+    get(target, key) {
+      const value = Reflect.get(target, key) as unknown;
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  }),
+});
+
+const SHAPE: ConvShape = { cIn: 64, cOut: 60, size: 3, stride: 1, h: 15, w: 17 };
+/** The plain kernel, thirty times over. */
+const slow: Candidate = {
+  name: 'direct',
+  record: (tape, x, w, stride) =>
+    Array.from({ length: 30 }, (_, i) => conv2d(tape, `slow ${i}`, x, w, { stride })).at(-1)!,
+};
+/** Winograd's, times a number that should be one. */
+const quick = (scale: number): Candidate => ({
+  name: 'winograd',
+  record: (tape, x, w, stride) => conv2d(tape, 'quick', x, w, { stride, scale }),
+});
+
+it.each(DTYPES)('%s: picks the fast way when it is right, and not when it is off by a percent or two', async (dtype) => {
+  needs(gpu(), dtype);
+  const picked = async (...ways: Candidate[]) =>
+    (await tune(fresh(gpu()), [SHAPE], dtype, { candidates: () => ways })).conv(SHAPE);
+  expect(await picked(slow, quick(1))).toBe('winograd');
+  expect(await picked(slow, quick(dtype === 'f32' ? 1.001 : 1.02))).toBe('direct');
+  expect(await picked(slow, quick(NaN))).toBe('direct');
+}); // prettier-ignore
+
+it('a way that the GPU refuses is none', async () => {
+  const refused: Candidate = {
+    name: 'winograd',
+    record: (tape, x) => {
+      const out = tape.temp('out', x.shape, x.dtype);
+      const shader = { name: 'broken', code: '@compute @workgroup_size(1) fn main() { nonsense }' };
+      tape.record({ label: 'broken', shader, dtype: 'f32', constants: {}, bindings: [out], threads: 1, workgroupSize: 1 }); // prettier-ignore
+      return out;
+    },
+  };
+  const variants = await tune(fresh(gpu()), [SHAPE], 'f32', { candidates: () => [slow, refused] });
+  expect(variants.conv(SHAPE)).toBe('direct');
+});
+
+it('remembers in the store, mistrusts what it finds there, and asks no GPU twice', async () => {
+  const kept = new Map<string, string>();
+  const store = { getItem: (key: string) => kept.get(key) ?? null, setItem: (key: string, value: string) => void kept.set(key, value) }; // prettier-ignore
+  let asked = 0;
+  const candidates = () => (asked++, [slow, quick(1)]);
+  const device = fresh(gpu());
+  await tune(device, [SHAPE], 'f32', { store, candidates });
+  await tune(device, [SHAPE], 'f32', { store, candidates });
+  expect(asked).toBe(1);
+  const [[address, value] = ['', '']] = [...kept];
+  expect(address).toContain(gpu().adapter);
+  expect(JSON.parse(value)).toEqual({ [shapeKey(SHAPE)]: 'winograd' });
+  const again = await tune(fresh(gpu()), [SHAPE], 'f32', { store, candidates });
+  expect([asked, again.conv(SHAPE)]).toEqual([1, 'winograd']);
+  for (const bad of ['{', 'null', '7', JSON.stringify({ [shapeKey(SHAPE)]: 'rm -rf' })]) {
+    kept.set(address, bad);
+    await tune(fresh(gpu()), [SHAPE], 'f32', { store, candidates });
+  }
+  expect(asked).toBe(5);
+});
+
+it('out of time, the rule decides; software adapters and GPUs have their own', async () => {
+  const rule = variantsFor(gpu()).conv(SHAPE);
+  const candidates = () => [slow, quick(1)];
+  const variants = await tune(fresh(gpu()), [SHAPE], 'f32', { budget: -1, candidates });
+  expect(variants.conv(SHAPE)).toBe(rule);
+  expect(softwareTable(SHAPE)).toBe('winograd');
+  const wide = { ...SHAPE, cIn: 256, cOut: 256 };
+  expect([32, 16, 4].map((side) => hardwareTable({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16']); // prettier-ignore
+  expect(hardwareTable({ ...SHAPE, cIn: 128, cOut: 128, h: 32, w: 32 })).toBe('tiled-32');
+  expect(hardwareTable({ ...SHAPE, cOut: 3 })).toBe('direct');
+});
+
+it('a NaN, and a result of another length, agree with nothing', () => {
+  const one = Float32Array.of(1, 2);
+  expect(agrees(one, one, 1e-6)).toBe(true);
+  expect(agrees(Float32Array.of(1, NaN), one, 1)).toBe(false);
+  expect(agrees(Float32Array.of(1), one, 1)).toBe(false);
+});
+
+it.each([
+  ['tuned here', {}, true],
+  ['as on a GPU: tiles in workgroup memory, attention by workgroups', { isSoftware: false }, false],
+] as const)('digits within 2e-4 of PyTorch, %s', async (_, change, tuned) => {
+  const model = await Model.load({ ...gpu(), ...change }, diskFiles(at('weights/digits')), { tune: tuned });
+  const golden = readSafetensors(readFileSync(at('tests/fixtures/digits/eps.safetensors')), 'eps');
+  const numbers = (name: string) => toFloat32(golden.get(name)!);
+  const { eps } = await model.predict({
+    shape: golden.get('sample')!.shape as Shape,
+    sample: numbers('sample'),
+    timestep: numbers('timestep'),
+    labels: toIntegers(golden.get('class_labels')!),
+  });
+  expectClose(eps, numbers('eps'), { atol: 2e-4, rtol: 0 }, 'eps');
+  model.destroy();
+});
