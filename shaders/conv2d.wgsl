@@ -7,7 +7,8 @@
 // Input outside the image counts as zero. Layout c4 (src/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
 // as 4x4 matrices that map four input channels to four output channels.
 // With PLAIN, K = S = 1 and no padding. With STACKED also a product of matrices for each n with weights of its own:
-// out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution).
+// out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution). With JOINED, which is PLAIN, the input's
+// channels are those of input, then those of second.
 //
 // Four invocations, a quad, compute 16 consecutive pixels (in row-major order) of four blocks of output channels.
 // Each of them computes 8 pixels of 2 blocks: it loads 4 pixels and one block's matrix, and gets the others from its
@@ -31,6 +32,7 @@ struct Layer {
   PIXELS_IN: u32,
   TIME_OF: u32, // blocks of an image in timeBias
   TIME_FIRST: u32,
+  A_BLOCKS: u32, // of input, with JOINED; the others are of second
   PIXELS: u32,
   TILES: u32, // of 16 pixels
   GROUPS: u32, // of 4 blocks
@@ -43,6 +45,9 @@ struct Layer {
 @group(0) @binding(2) var<storage, read> weight: array<M4>;
 #if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<T4>;
+#endif
+#if JOINED
+@group(0) @binding(6) var<storage, read> second: array<T4>;
 #endif
 #if TIME_BIAS
 @group(0) @binding(4) var<storage, read> timeBias: array<T4>;
@@ -157,12 +162,50 @@ fn main(
 #endif
 #endif
       for (var ci = 0u; ci < layer.CI_BLOCKS; ci++) {
-        let plane = (n_load * layer.CI_BLOCKS + ci) * layer.PIXELS_IN;
         let m0 = mat4x4f(weight[tap + ci]);
+#if JOINED
+        var x0: vec4f;
+        var x1: vec4f;
+        var x2: vec4f;
+        var x3: vec4f;
+#if !QUADS
+        var x4: vec4f;
+        var x5: vec4f;
+        var x6: vec4f;
+        var x7: vec4f;
+#endif
+        if (ci < layer.A_BLOCKS) {
+          let plane = (n_load * layer.A_BLOCKS + ci) * layer.PIXELS_IN;
+          x0 = vec4f(input[plane + at.x]);
+          x1 = vec4f(input[plane + at.y]);
+          x2 = vec4f(input[plane + at.z]);
+          x3 = vec4f(input[plane + at.w]);
+#if !QUADS
+          x4 = vec4f(input[plane + at_other.x]);
+          x5 = vec4f(input[plane + at_other.y]);
+          x6 = vec4f(input[plane + at_other.z]);
+          x7 = vec4f(input[plane + at_other.w]);
+#endif
+        } else {
+          let plane = (n_load * (layer.CI_BLOCKS - layer.A_BLOCKS) + ci - layer.A_BLOCKS) * layer.PIXELS_IN;
+          x0 = vec4f(second[plane + at.x]);
+          x1 = vec4f(second[plane + at.y]);
+          x2 = vec4f(second[plane + at.z]);
+          x3 = vec4f(second[plane + at.w]);
+#if !QUADS
+          x4 = vec4f(second[plane + at_other.x]);
+          x5 = vec4f(second[plane + at_other.y]);
+          x6 = vec4f(second[plane + at_other.z]);
+          x7 = vec4f(second[plane + at_other.w]);
+#endif
+        }
+#else
+        let plane = (n_load * layer.CI_BLOCKS + ci) * layer.PIXELS_IN;
         var x0 = vec4f(input[plane + at.x]);
         var x1 = vec4f(input[plane + at.y]);
         var x2 = vec4f(input[plane + at.z]);
         var x3 = vec4f(input[plane + at.w]);
+#endif
 #if !PLAIN
         x0 = select(vec4f(0), x0, inside.x);
         x1 = select(vec4f(0), x1, inside.y);
@@ -177,10 +220,12 @@ fn main(
         let m1 = mat4x4f(quadSwapX(m0[0]), quadSwapX(m0[1]), quadSwapX(m0[2]), quadSwapX(m0[3]));
 #else
         let m1 = mat4x4f(weight[tap_other + ci]);
+#if !JOINED
         var x4 = vec4f(input[plane + at_other.x]);
         var x5 = vec4f(input[plane + at_other.y]);
         var x6 = vec4f(input[plane + at_other.z]);
         var x7 = vec4f(input[plane + at_other.w]);
+#endif
 #if !PLAIN
         x4 = select(vec4f(0), x4, inside_other.x);
         x5 = select(vec4f(0), x5, inside_other.y);

@@ -9,6 +9,7 @@
 // Layout c4. One workgroup does one group of one image, in two passes. First every invocation sums its own items and their
 // squares about the first of them (which keeps the variance of numbers far from zero); its mean and its squares about that
 // are then joined with the others' (Chan, Golub & LeVeque 1979). Then the output.
+// With JOINED the channels are those of input, then those of second.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
 
 override WORKGROUP: u32;
@@ -26,6 +27,7 @@ struct Layer {
   SCALE_FIRST: u32,
   SHIFT_OF: u32,
   SHIFT_FIRST: u32,
+  A_BLOCKS: u32, // of input, with JOINED; the others are of second
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -48,9 +50,22 @@ struct Layer {
 fn at(n: u32, g: u32, item: u32) -> u32 {
   return (n * layer.C_BLOCKS + g * (layer.CHANNELS / 4u)) * layer.PIXELS + item;
 }
+#if JOINED
+@group(0) @binding(7) var<storage, read> second: array<T4>;
+
+fn load(n: u32, g: u32, item: u32) -> vec4f {
+  let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
+  let pixel = item % layer.PIXELS;
+  if (block < layer.A_BLOCKS) {
+    return vec4f(input[(n * layer.A_BLOCKS + block) * layer.PIXELS + pixel]);
+  }
+  return vec4f(second[(n * (layer.C_BLOCKS - layer.A_BLOCKS) + block - layer.A_BLOCKS) * layer.PIXELS + pixel]);
+}
+#else
 fn load(n: u32, g: u32, item: u32) -> vec4f {
   return vec4f(input[at(n, g, item)]);
 }
+#endif
 fn total(v: vec4f) -> f32 {
   return v.x + v.y + v.z + v.w;
 }

@@ -37,6 +37,8 @@ export interface ConvOptions {
   /** Added before `scale`; same shape as the output. */
   readonly residual?: Tensor | null;
   readonly scale?: number;
+  /** More channels, behind those of x: of 1x1 kernels only, and in whole blocks of four. */
+  readonly joined?: Tensor | null;
   /** Of the result. */
   readonly activation?: Activation | null;
 }
@@ -60,7 +62,12 @@ export function conv2d(
   const even = { top: around, left: around, bottom: around, right: around };
   const padding = options.padding ?? even;
   const [n, , hSmall, wSmall] = x.shape;
-  expect(label, x, [n, w.cIn, hSmall, wSmall]);
+  const { joined = null } = options;
+  const more = joined?.shape[1] ?? 0;
+  expect(label, x, [n, w.cIn - more, hSmall, wSmall]);
+  if (joined) expect(label, joined, [n, more, hSmall, wSmall]);
+  if (joined && (w.size > 1 || stride > 1 || x.shape[1] % 4))
+    throw new Error(`${label}: ${joined.label} cannot be joined to ${x.label} here`);
   const zoom = upsampled ? 2 : 1;
   const [hIn, wIn] = [hSmall * zoom, wSmall * zoom];
   const h = Math.floor((hIn + padding.top + padding.bottom - w.size) / stride) + 1;
@@ -71,7 +78,7 @@ export function conv2d(
   const tileable = w.size === 3 && stride === 1 && Object.values(padding).every((p) => p === 1);
   const variant = tape.variants.conv({ cIn: w.cIn, cOut: w.cOut, size: w.size, stride, h, w: width });
   if (variant === 'winograd' && tileable) return winograd(tape, label, x, w, shape, options);
-  if (variant.startsWith('tiled'))
+  if (variant.startsWith('tiled') && !joined)
     return tiled(tape, label, x, w, shape, padding, options, TILES[variant as keyof typeof TILES]);
   const image = upsampled ? upsampleNearest(tape, `${label}.upsampled`, x) : x;
   return direct(tape, label, image, w, shape, padding, options);
@@ -94,7 +101,7 @@ function direct(
 ): Tensor {
   const [n, , hIn, wIn] = x.shape;
   const [, , h, width] = shape;
-  const { stride = 1, scale = 1 } = options;
+  const { stride = 1, scale = 1, joined = null } = options;
   const out = tape.temp(label, shape, x.dtype);
   const { defines, text, bindings } = extras(options);
   tape.record({
@@ -105,6 +112,7 @@ function direct(
       PLAIN: w.size === 1 && stride === 1 && h === hIn && width === wIn,
       STACKED: false,
       BIAS: true,
+      JOINED: joined !== null,
       ...defines,
     },
     constants: {
@@ -118,9 +126,10 @@ function direct(
       LEFT: left,
       SCALE: scale,
       PIXELS_IN: hIn * wIn,
+      A_BLOCKS: blocks(x.shape[1]),
       ...partOf(options.timeBias ?? null, 'TIME'),
     },
-    bindings: [out, x, w.weight, w.bias, ...bindings],
+    bindings: [out, x, w.weight, w.bias, ...bindings, joined],
     ...grid(n, w.cOut, h * width),
     flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
   });
@@ -249,7 +258,7 @@ function winograd(
       label: `${label}.products`,
       shader: { name: 'conv2d', code },
       dtype: 'f32',
-      defines: { PLAIN: true, STACKED: true, BIAS: false, ...extras({}).defines },
+      defines: { PLAIN: true, STACKED: true, BIAS: false, JOINED: false, ...extras({}).defines },
       constants: {
         ...product(16, w.cIn, w.cOut, tiles),
         H_IN: 1,
@@ -261,6 +270,7 @@ function winograd(
         LEFT: 0,
         SCALE: 1,
         PIXELS_IN: tiles,
+        A_BLOCKS: 0,
         ...partOf(null, 'TIME'),
       },
       bindings: [products, patches, weights],

@@ -13,11 +13,11 @@ export const takesWinograd = ({ cIn, cOut, size, stride, h, w }: ConvShape): boo
 
 /**
  * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md). Winograd's passes over memory pay
- * from 32 channels on; its quads take 16 tiles of 2 x 2 pixels.
+ * from 128 channels on (below, it is no faster, and has more to compile); its quads take 16 tiles of 2 x 2 pixels.
  */
 export const softwareTable: Variants['conv'] = (shape) =>
   takesWinograd(shape) &&
-  Math.min(shape.cIn, shape.cOut) >= 32 &&
+  Math.min(shape.cIn, shape.cOut) >= 128 &&
   Math.ceil(shape.h / 2) * Math.ceil(shape.w / 2) >= 16
     ? 'winograd'
     : 'direct';

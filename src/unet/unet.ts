@@ -10,7 +10,7 @@ import { concat } from '../ops/concat.ts';
 import { conv2d, type ConvOptions, type Padding } from '../ops/conv2d.ts';
 import { downsampleAverage } from '../ops/downsample.ts';
 import { embedding, learnedTime } from '../ops/embedding.ts';
-import { groupNorm, type NormOptions } from '../ops/group_norm.ts';
+import { groupNorm, joins, type NormOptions } from '../ops/group_norm.ts';
 import { linear, type LinearOptions } from '../ops/linear.ts';
 import type { Piece } from '../ops/pack.ts';
 import { timestepEmbedding } from '../ops/timestep_embedding.ts';
@@ -56,9 +56,21 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   const { activation } = config;
   const { piece } = inputs;
 
-  /** @param resize of both branches, in a block that changes the size */
-  const resnet = (label: string, x: Tensor, scale = 1, resize?: typeof upsampleNearest): Tensor => {
-    let h = norm(`${label}.norm1`, x, { activation });
+  /**
+   * resize: of both branches, in a block that changes the size. skip: what is joined to x first; read where it is, unless
+   * its channels do not fill blocks.
+   */
+  const resnet = (
+    label: string,
+    x: Tensor,
+    scale = 1,
+    { resize, skip }: { resize?: typeof upsampleNearest; skip?: Tensor } = {},
+  ): Tensor => {
+    const shortcut = `${label}.conv_shortcut`;
+    let joined: Tensor | null = null;
+    if (skip && joins(x, skip, groups) && weights.layers.has(shortcut)) joined = skip;
+    else if (skip) x = concat(tape, `${label}.concat`, x, skip);
+    let h = norm(`${label}.norm1`, x, { activation, joined });
     if (resize) {
       h = resize(tape, `${label}.resize`, h);
       x = resize(tape, `${label}.resize_shortcut`, x);
@@ -71,8 +83,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
       h = conv(`${label}.conv1`, h, { timeBias: time('') });
       h = norm(`${label}.norm2`, h, { activation });
     }
-    const shortcut = `${label}.conv_shortcut`;
-    const residual = weights.layers.has(shortcut) ? conv(shortcut, x) : x;
+    const residual = weights.layers.has(shortcut) ? conv(shortcut, x, { joined }) : x;
     return conv(`${label}.conv2`, h, { residual, scale });
   };
 
@@ -136,7 +147,7 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     x =
       sampling === 'conv'
         ? conv(`${down}.conv`, x, { stride: 2, padding })
-        : resnet(down, x, 1, downsampleAverage);
+        : resnet(down, x, 1, { resize: downsampleAverage });
     skips.push(x);
   }
 
@@ -152,14 +163,13 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   for (let i = 0; i < levels; i++) {
     const block = `up_blocks.${i}`;
     for (let j = 0; j <= config.layersPerBlock; j++) {
-      x = concat(tape, `${block}.resnets.${j}.concat`, x, skips.pop()!);
-      x = resnet(`${block}.resnets.${j}`, x);
+      x = resnet(`${block}.resnets.${j}`, x, 1, { skip: skips.pop()! });
       if (config.upBlockTypes[i] === 'AttnUpBlock2D') x = attend(`${block}.attentions.${j}`, x);
     }
     const sampling = samplingOf(config, 'up', i);
     const up = `${block}.upsamplers.0`;
     if (sampling === 'conv') x = conv(`${up}.conv`, x, { upsampled: true });
-    else if (sampling === 'resnet') x = resnet(up, x, 1, upsampleNearest);
+    else if (sampling === 'resnet') x = resnet(up, x, 1, { resize: upsampleNearest });
   }
 
   // Out.

@@ -7,6 +7,7 @@ import { slice, type DType, type Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { upsampleNearest } from '../reference/upsample_nearest.ts';
+import { concat } from '../reference/concat.ts';
 import { conv2d as reference, type ConvReference } from '../reference/conv2d.ts';
 
 const gpu = useGpu();
@@ -183,4 +184,39 @@ it('refuses a part of a tensor where a kernel reads whole ones', async () => {
       return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
     }),
   ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is a slice/);
+});
+
+it.each(DTYPES.flatMap((dtype) => [true, false].map((quads) => [dtype, quads] as const)))(
+  '1x1 of two tensors joined along the channels, %s, with quads: %s',
+  async (dtype, quads) => {
+    needs(gpu(), dtype);
+    const [a, b] = [integers([2, 8, 3, 6], 1, 2), integers([2, 12, 3, 6], 2, 2)];
+    const weight = integers([18, 20, 1, 1], 3, 2);
+    const bias = integers([1, 18, 1, 1], 4, 2);
+    const { out } = await launch({ ...gpu(), quads }, dtype, (bench) => {
+      const w = {
+        weight: bench.weights('weight', packMatrix(Float32Array.from(weight.data), 18, 20, 1)),
+        bias: bench.weights('bias', padBlocks(Float32Array.from(bias.data), 1, 18)),
+        ...{ cIn: 20, cOut: 18, size: 1 },
+      };
+      return { out: conv2d(bench.tape, 'conv', bench.input('a', a), w, { joined: bench.input('b', b) }) };
+    });
+    expectEqual(out, reference(concat(a, b), weight, bias.data, { stride: 1 }).data);
+  },
+);
+
+it.each(DTYPES)('without quads, every invocation loads by itself: the same numbers, %s', async (dtype) => {
+  needs(gpu(), dtype);
+  const x = integers([2, 20, 9, 6], 1, 2);
+  const weight = integers([37, 20, 3, 3], 2, 2);
+  const bias = integers([1, 37, 1, 1], 3, 2);
+  const { out } = await launch({ ...gpu(), quads: false }, dtype, (b) => {
+    const w = {
+      weight: b.weights('weight', packMatrix(Float32Array.from(weight.data), 37, 20, 3)),
+      bias: b.weights('bias', padBlocks(Float32Array.from(bias.data), 1, 37)),
+      ...{ cIn: 20, cOut: 37, size: 3 },
+    };
+    return { out: conv2d(b.tape, 'conv', b.input('x', x), w) };
+  });
+  expectEqual(out, reference(x, weight, bias.data, { stride: 1 }).data);
 });

@@ -5,6 +5,7 @@ import { padBlocks } from '../../src/ops/packing.ts';
 import { slice, type Shape, type Tensor } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { concat } from '../reference/concat.ts';
 import { groupNorm as reference } from '../reference/group_norm.ts';
 
 const gpu = useGpu();
@@ -129,6 +130,34 @@ describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
       eps: 1e-5,
       scale: part(3),
       shift: part(1),
+    });
+    expectClose(out, wanted.data, tolerance);
+  });
+
+  it('of two tensors, joined along the channels', async () => {
+    needs(gpu(), dtype);
+    const [a, b] = [gaussian([2, 8, 3, 5], 1, dtype), gaussian([2, 4, 3, 5], 2, dtype)];
+    const [gamma, beta] = [3, 4].map((seed) => gaussian([1, 12, 1, 1], seed, dtype)) as [Array4, Array4];
+    const { out } = await launch(
+      gpu(),
+      dtype,
+      (bench) => {
+        const pad = (x: Array4) => padBlocks(Float32Array.from(x.data), 1, 12);
+        const w = {
+          gamma: bench.weights('gamma', pad(gamma)),
+          beta: bench.weights('beta', pad(beta)),
+          channels: 12,
+        };
+        const options = { groups: 3, eps: 1e-5, activation: 'silu', joined: bench.input('b', b) } as const;
+        return { out: groupNorm(bench.tape, 'norm', bench.input('a', a), w, options) };
+      },
+      1,
+      { lanes },
+    );
+    const wanted = reference(concat(a, b), gamma.data, beta.data, {
+      groups: 3,
+      eps: 1e-5,
+      activation: 'silu',
     });
     expectClose(out, wanted.data, tolerance);
   });
