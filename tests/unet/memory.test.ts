@@ -106,13 +106,13 @@ describe('what does not fit is refused before its weights are read', () => {
   });
 });
 
-it('google/ddpm-celebahq-256 fits the default limits; software adapters pay at most a third for their convolutions', () => {
+it('google/ddpm-celebahq-256 fits the default limits; software adapters pay at most 35 % for their convolutions', () => {
   const config = parseUNetConfig(CELEBAHQ_256, 'x');
   const shape = smallestRun(config);
   for (const dtype of ['f32', 'f16'] as const) {
     const [plain, software] = [PLAIN, { conv: softwareTable, lanes: 4, alone: true }].map((variants) => planMemory(config, shape, dtype, DEFAULT_BINDING, variants));
     expect(Math.max(plain!.largestBinding, software!.largestBinding)).toBeLessThanOrEqual(DEFAULT_BINDING);
-    if (dtype === 'f32') expect(software!.total).toBeLessThan((4 / 3) * plain!.total);
+    if (dtype === 'f32') expect(software!.total).toBeLessThan(1.35 * plain!.total);
   }
 }); // prettier-ignore
 
