@@ -14,9 +14,8 @@ export { Display, type DisplayOptions, type Term } from './display/display.ts';
 export { DiffusionError, type ErrorCode } from './errors.ts';
 export { openGpu, type Gpu } from './gpu/device.ts';
 export { readTensor } from './gpu/transfer.ts';
-export type { TuneOptions } from './ops/tune.ts';
 export { planMemory, smallestRun, type MemoryPlan } from './memory.ts';
-export { Model, type LoadOptions, type StepShape } from './model.ts';
+export { Model, type LoadOptions, type StepShape, type TuneOptions } from './model.ts';
 export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView, type StoredState } from './player.ts'; // prettier-ignore
 export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
 export { qSample, sample, stepsOf, type Sample, type SampleOptions, type SavedState } from './sampler.ts';

@@ -31,7 +31,7 @@ export interface LoadOptions {
   readonly tune?: boolean | TuneOptions;
 }
 
-export type { StepShape };
+export type { StepShape, TuneOptions };
 
 /** A recorded step, and the buffers that steer it. */
 export interface StepPlan {
