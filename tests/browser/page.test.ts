@@ -3,6 +3,7 @@
 import axe from 'axe-core';
 import { decode, decodeApng, encode } from 'fast-png';
 import { readFileSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContextOptions, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -88,6 +89,41 @@ async function saved(page: Page, button: string): Promise<Buffer> {
   return readFileSync(await download.path());
 }
 
+/** The first and the last frame of a video, as the browser plays it; red, row-major. */
+const watch = (page: Page, bytes: Buffer, kind: string) =>
+  page.evaluate(
+    async ([base64, type]) => {
+      const video = document.createElement('video');
+      video.muted = true;
+      video.src = `data:video/${type};base64,${base64}`;
+      const moved = (event: string) =>
+        new Promise((resolve, reject) => {
+          video.addEventListener(event, resolve, { once: true });
+          video.addEventListener('error', () => reject(new Error(video.error!.message)), { once: true });
+        });
+      await moved('loadeddata');
+      const frame = (): number[] => {
+        const { videoWidth, videoHeight } = video;
+        const context = new OffscreenCanvas(videoWidth, videoHeight).getContext('2d')!;
+        context.drawImage(video, 0, 0);
+        return [...context.getImageData(0, 0, videoWidth, videoHeight).data.filter((_, i) => i % 4 === 0)];
+      };
+      const at = async (time: number): Promise<number[]> => {
+        video.currentTime = time;
+        await moved('seeked');
+        // The first frame may reach the canvas a moment later; until then it is black, as none of ours is.
+        for (let tries = 0; ; tries++) {
+          const data = frame();
+          if (tries === 40 || data.some((v) => v > 20)) return data;
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      };
+      const first = await at(0.01);
+      return { first, last: await at(video.duration - 0.05), width: video.videoWidth };
+    },
+    [bytes.toString('base64'), kind] as const,
+  );
+
 describe('a first visit', () => {
   it('a poster and the size; then a 7 comes out of noise, at most ten paintings a second; the seed makes it again', async () => {
     const { page, errors, requests } = await visit('#v=1&label=7&steps=20');
@@ -143,6 +179,29 @@ describe('a first visit', () => {
     expect(outside).toEqual([]);
     expect(errors).toEqual([]);
     await page.context().close();
+  });
+
+  it('the first content waits for no script, no list of models and no weights; what it loads keeps to its size', async () => {
+    const page = await browser.newPage();
+    await page.route('**/weights/**', () => {}); // never answered
+    let held = true;
+    await page.route('**/*.js', (route) => (held ? undefined : route.continue()));
+    await page.goto(url, { waitUntil: 'commit' });
+    await page.getByRole('heading', { name: 'Pictures out of noise' }).waitFor();
+    await page.waitForFunction(
+      () => document.querySelector<HTMLImageElement>('#poster img')!.naturalWidth > 0,
+    );
+    await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0);
+    held = false;
+    const requests: string[] = [];
+    page.on('request', (request) => requests.push(request.url()));
+    await page.goto(url, { waitUntil: 'load' });
+    await expect.poll(() => requests.some((r) => r.endsWith('models.json')), { timeout: 60_000 }).toBe(true);
+    const scripts = requests.filter((r) => r.endsWith('.js'));
+    const bytes = scripts.map((r) => gzipSync(readFileSync(`${OUTPUT}site${new URL(r).pathname}`), { level: 9 }).length); // prettier-ignore
+    expect(scripts.length).toBeGreaterThan(0);
+    expect(bytes.reduce((sum, n) => sum + n, 0)).toBeLessThan(92 * 1024); // stated in docs/embed.md
+    await page.close();
   });
 
   it('on a phone, in the dark: a batch is a grid of what its seeds draw alone; the picture asks for no width', async () => {
@@ -318,6 +377,9 @@ describe('edits, comparison, files', () => {
     for (let y = 16; y < 32; y++)
       for (let x = 16; x < 32; x++) expect(at(after, x, y)).toBe(at(before, x, y));
 
+    await page.click('[data-tab="share"]'); // a link holds no picture, and says so
+    expect(await page.isVisible('#not-in-link')).toBe(true);
+    await page.click('[data-tab="edit"]');
     await page.locator('input[name="edit"][value="slide"]').check({ force: true });
     await draw(page, '#edit-go');
     await page.locator('#slider-part').waitFor();
@@ -326,6 +388,8 @@ describe('edits, comparison, files', () => {
     const left = await slide();
     await page.fill('#slide-at', '8');
     expect(await slide()).not.toBe(left);
+    await page.click('[data-tab="share"]');
+    expect(await page.isVisible('#not-in-link')).toBe(false);
     expect(errors).toEqual([]);
     await page.context().close();
   });
@@ -338,6 +402,8 @@ describe('edits, comparison, files', () => {
     expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 looks');
     expect(await page.textContent('#difference')).toMatch(/differ by \d+\.\d %/);
     await page.screenshot({ path: `${OUTPUT}compare.png` });
+    await draw(page); // one picture again: it is seen
+    expect(await page.isVisible('#stage')).toBe(true);
     expect(errors).toEqual([]);
     await page.context().close();
   });
@@ -360,8 +426,17 @@ describe('edits, comparison, files', () => {
     for (let x = 0; x < 32; x++) expect(last[16 * 12 * wide + x * 12]).toBe(data[16 * 16 * 512 + x * 16]);
     const json = (await saved(page, '#save-json')).toString();
     expect(JSON.parse(pngText(png, 'diffusion-sampler')!)).toEqual(JSON.parse(json));
-    const webm = page.locator('#save-webm');
-    if (await webm.isVisible()) expect((await saved(page, '#save-webm')).readUInt32BE(0)).toBe(0x1a45dfa3); // EBML
+    for (const kind of ['webm', 'mp4'] as const) {
+      if (kind === 'mp4' && !(await page.isVisible('#save-mp4'))) continue; // a Chromium without that codec
+      const { first, last, width: across } = await watch(page, await saved(page, `#save-${kind}`), kind);
+      expect(across).toBe(wide);
+      for (const [seen, { data: own }] of [
+        [first, animation[0]!],
+        [last, animation.at(-1)!],
+      ] as const)
+        // prettier-ignore
+        expect(seen.reduce((sum, x, i) => sum + Math.abs(x - own[i]!), 0) / seen.length).toBeLessThan(10);
+    }
     expect(await page.inputValue('#embed-tag')).toMatch(/<diffusion-sampler model="digits" sampler="ddim" steps="3" seed="9" label="4" guidance="2" controls>/); // prettier-ignore
     const link = await page.inputValue('#link');
     await page.context().close();
