@@ -12,15 +12,15 @@ export const takesWinograd = ({ cIn, cOut, size, stride, h, w }: ConvShape): boo
   size === 3 && stride === 1 && h * w * Math.max(cIn, cOut) <= 2 ** 22 && cIn * cOut <= 2 ** 17;
 
 /**
- * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md). Winograd's passes over memory pay
- * from 128 channels on (below, it is no faster, and has more to compile); its quads take 16 tiles of 2 x 2 pixels.
+ * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md): Winograd's passes over memory pay from 128
+ * channels and 16 tiles of 2 x 2 pixels on, or 64 and 128 (below, it is no faster, and has more to compile).
  */
-export const softwareTable: Variants['conv'] = (shape) =>
-  takesWinograd(shape) &&
-  Math.min(shape.cIn, shape.cOut) >= 128 &&
-  Math.ceil(shape.h / 2) * Math.ceil(shape.w / 2) >= 16
-    ? 'winograd'
-    : 'direct';
+export const softwareTable: Variants['conv'] = (shape) => {
+  const channels = Math.min(shape.cIn, shape.cOut);
+  const tiles = Math.ceil(shape.h / 2) * Math.ceil(shape.w / 2);
+  const pays = channels >= 128 ? tiles >= 16 : channels >= 64 && tiles >= 128;
+  return pays && takesWinograd(shape) ? 'winograd' : 'direct';
+};
 
 /** For GPUs that were not measured: the largest tile that still gives 64 workgroups; few channels fill none. */
 export const hardwareTable: Variants['conv'] = ({ cIn, cOut, h, w }) => {
