@@ -75,7 +75,10 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
       h = resize(tape, `${label}.resize`, h);
       x = resize(tape, `${label}.resize_shortcut`, x);
     }
-    const time = (end: string) => of(`${label}.time_emb_proj${end}`, times); // (N, cOut, 1, 1)
+    const time = (end: string) => {
+      const part = `${label}.time_emb_proj${end}`;
+      return of(part, times.get(weights.parts.get(part)!.layer)!); // (N, cOut, 1, 1)
+    };
     if (config.scaleShift) {
       h = conv(`${label}.conv1`, h);
       h = norm(`${label}.norm2`, h, { activation, scale: time('.scale'), shift: time('.shift') });
@@ -124,8 +127,12 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
   else emb = timestep('time_embedding', inputs.timestep);
   if (weights.classTable && labels && !('storage' in labels))
     emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
-  /** What the resnets add or scale by, of all of them in one product. */
-  const times = dense('time_emb_proj', emb, { activation });
+  /** What the resnets add or scale by: of all of them in one product, or in a few where that would be too large. */
+  const times = new Map(
+    [...weights.layers.keys()]
+      .filter((label) => label.startsWith('time_emb_proj'))
+      .map((label) => [label, dense(label, emb, { activation })]),
+  );
 
   // Down.
   let x = conv('conv_in', inputs.sample);

@@ -41,6 +41,9 @@ function jointOf(owner: string): string | null {
   return /^(down|up)\d\.emb$/.test(owner) ? 'emb' : null;
 }
 
+/** Scalars of a joint matrix of time projections, at most; what is more begins another. In f32 these are 64 MiB. */
+const JOINT = 2 ** 24;
+
 const bufferBytes = (scalars: number, type: DType): number => Math.ceil((scalars * bytesOf[type]) / 16) * 16;
 
 /** The parameters of one network on the GPU: owns the buffers. */
@@ -65,6 +68,7 @@ export class UNetWeights {
     dtype: DType,
     source: string,
     signal?: AbortSignal,
+    joint = JOINT,
   ): Promise<UNetWeights> {
     checkParameters(config, tensors, source);
     const numbers = (name: string): Float32Array<ArrayBuffer> => {
@@ -93,7 +97,7 @@ export class UNetWeights {
     };
     const shapes = [...tensors].map(([name, { shape }]) => [name, shape] as const);
     gpu.device.pushErrorScope('out-of-memory');
-    const weights = new UNetWeights(config, shapes, dtype, numbers, make);
+    const weights = new UNetWeights(config, shapes, dtype, numbers, make, joint);
     try {
       if (await gpu.device.popErrorScope())
         throw new DiffusionError(
@@ -121,7 +125,7 @@ export class UNetWeights {
     const make: Make = (label, scalars, type) =>
       ({ label, size: bufferBytes(scalars, type), destroy() {} }) as unknown as GPUBuffer;
     const none = () => new Float32Array();
-    return new UNetWeights(config, [...expectedParameters(config)], dtype, none, make);
+    return new UNetWeights(config, [...expectedParameters(config)], dtype, none, make, JOINT);
   }
 
   private constructor(
@@ -130,6 +134,7 @@ export class UNetWeights {
     dtype: DType,
     numbers: (name: string) => Float32Array<ArrayBuffer>,
     make: Make,
+    most: number,
   ) {
     this.dtype = dtype;
     const upload: Make = (...of) => {
@@ -180,10 +185,15 @@ export class UNetWeights {
         continue;
       }
       const [rows, cIn, size = 1] = shape as [number, number, number?];
-      const joint = jointOf(owner);
+      let joint = jointOf(owner);
+      if (joint === 'time_emb_proj') {
+        const full = (name: string) =>
+          (joints.get(name) ?? []).reduce((sum, part) => sum + part.cOut * part.cIn, rows * cIn) > most;
+        for (let k = 1; joints.has(joint) && full(joint); k++) joint = `time_emb_proj.${k}`;
+      }
       if (joint) {
         // With scaleShift its first half scales, its second shifts.
-        const half = config.scaleShift && joint === 'time_emb_proj';
+        const half = config.scaleShift && owner.endsWith('.time_emb_proj');
         const ends = half ? (['.scale', '.shift'] as const) : ([''] as const);
         ends.forEach((end, i) => {
           const cOut = rows / ends.length;

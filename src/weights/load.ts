@@ -15,6 +15,11 @@ export interface ModelFolder {
 }
 
 const WEIGHTS = 'diffusion_pytorch_model';
+/** The files of the weights, whole or by their index, as diffusers names them; the first that is there is read. */
+const VARIANTS = [
+  { stem: WEIGHTS, index: `${WEIGHTS}.safetensors.index.json` },
+  { stem: `${WEIGHTS}.fp16`, index: `${WEIGHTS}.safetensors.index.fp16.json` },
+];
 
 /** Of the files in a folder, those that `loadFolder` reads. */
 export function wantedFiles(paths: readonly string[]): string[] {
@@ -22,11 +27,11 @@ export function wantedFiles(paths: readonly string[]): string[] {
   const scheduler = unet ? 'scheduler/scheduler_config.json' : 'scheduler_config.json';
   const wanted = [`${unet}config.json`, scheduler, 'labels.json'];
   const plain = paths.filter((path) => wanted.includes(path));
-  for (const stem of [`${unet}${WEIGHTS}`, `${unet}${WEIGHTS}.fp16`]) {
-    if (paths.includes(`${stem}.safetensors`)) return [...plain, `${stem}.safetensors`];
-    const index = `${stem}.safetensors.index.json`;
-    const shards = paths.filter((path) => path.startsWith(`${stem}-`) && path.endsWith('.safetensors'));
-    if (paths.includes(index)) return [...plain, index, ...shards];
+  for (const { stem, index } of VARIANTS) {
+    const whole = `${unet}${stem}.safetensors`;
+    if (paths.includes(whole)) return [...plain, whole];
+    const shards = paths.filter((path) => path.startsWith(`${unet}${stem}-`) && path.endsWith('.safetensors'));
+    if (paths.includes(unet + index)) return [...plain, unet + index, ...shards];
   }
   return plain;
 }
@@ -72,12 +77,13 @@ export async function loadFolder(files: ModelFiles, signal?: AbortSignal): Promi
     labels: (labels ?? []) as string[],
     async readTensors() {
       throwIfAborted(signal);
-      for (const name of [`${unet}${WEIGHTS}.safetensors`, `${unet}${WEIGHTS}.fp16.safetensors`]) {
+      for (const variant of VARIANTS) {
+        const [name, list] = [`${unet}${variant.stem}.safetensors`, unet + variant.index];
         const bytes = await files.read(name, signal);
         if (bytes) return renameOldAttention(readSafetensors(bytes, name));
-        const index = await json(`${name}.index.json`);
+        const index = await json(list);
         if (index !== undefined)
-          return renameOldAttention(await readShards(files, unet, index, `${name}.index.json`, signal));
+          return renameOldAttention(await readShards(files, unet, index, list, signal));
       }
       throw missing(`${unet}${WEIGHTS}.safetensors`);
     },

@@ -78,3 +78,9 @@ export function expectClose(
 export function expectEqual(actual: ArrayLike<number>, wanted: ArrayLike<number>, what = 'result'): void {
   expectClose(actual, wanted, { atol: Number.MIN_VALUE, rtol: 0 }, what);
 }
+
+/** What a golden of a network promises: everywhere within 2e-4 (f16: 2e-2) of its largest number. */
+export function expectGolden(eps: ArrayLike<number>, golden: ArrayLike<number>, dtype: 'f32' | 'f16'): void {
+  const scale = Array.from(golden).reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  expectClose(eps, golden, { atol: (dtype === 'f32' ? 2e-4 : 2e-2) * scale, rtol: 0 }, 'eps');
+}

@@ -2,14 +2,20 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { run, Tape } from '../../src/gpu/tape.ts';
+import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
+import { variantsFor } from '../../src/ops/variants.ts';
+import { DEFAULT_BINDING, recordNetwork } from '../../src/record.ts';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
 import { makeSteps } from '../../src/scheduler/index.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
+import { UNetWeights } from '../../src/unet/weights.ts';
+import { loadFolder } from '../../src/weights/load.ts';
 import { readSafetensors, toFloat32 } from '../../src/weights/safetensors.ts';
-import { expectClose } from '../helpers/array.ts';
+import { expectClose, expectGolden } from '../helpers/array.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
 import { fill, randomModel } from '../helpers/random_model.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
@@ -40,10 +46,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     const shape: Shape = [3, config['in_channels'] as number, side, side];
     const sample = normals(1, 0, 0, shape.reduce((a, b) => a * b, 1)); // prettier-ignore
     const { eps } = await model.predict({ shape, sample, timestep: Float32Array.of(1, 250, 999), labels: labelsOf(model) });
-    const wanted = toFloat32(EPS.get(String(i))!);
-    const scale = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0) / wanted.length);
-    const tolerance = dtype === 'f32' ? 2e-4 * Math.max(scale, 1) : 0.02 * 4 * scale;
-    expectClose(eps, wanted, { atol: tolerance, rtol: dtype === 'f32' ? 0 : 0.02 }, 'eps');
+    expectGolden(eps, toFloat32(EPS.get(String(i))!), dtype);
     model.destroy();
   }); // prettier-ignore
 });
@@ -59,10 +62,31 @@ describe("OpenAI's networks, converted (weights/convert/openai.py, tests/fixture
     const side = config['sample_size'] as number;
     const sample = normals(1, 0, 0, 9 * side * side);
     const result = await model.predict({ shape: [3, 3, side, side], sample, timestep: Float32Array.of(0, 250, 999), labels: labelsOf(model) });
-    const wanted = toFloat32(eps.get(String(i))!);
-    const tolerance = dtype === 'f32' ? { atol: 2e-4, rtol: 0 } : { atol: 0.04, rtol: 0.02 };
-    expectClose(result.eps, wanted, tolerance, 'eps');
+    expectGolden(result.eps, toFloat32(eps.get(String(i))!), dtype);
     model.destroy();
+  });
+
+  it('time projections that are too many for one product are in several, with the same numbers', async () => {
+    const { config: json } = runs[0]!;
+    const config = parseUNetConfig(json, 'x');
+    const { readTensors } = await loadFolder(randomModel(json));
+    const weights = await UNetWeights.upload(gpu(), config, await readTensors(), 'f32', 'x', undefined, 2 ** 15);
+    expect([...weights.layers.keys()].filter((label) => label.startsWith('time_emb_proj')).length).toBeGreaterThan(2);
+    const tape = new Tape(variantsFor(gpu()));
+    const x = tape.pinned('x', [3, 3, 16, 16], 'f32');
+    const timestep = tape.pinned('t', [3, 1, 1, 1], 'f32');
+    const labels = gpu().device.createBuffer({ size: 16, usage: 0x88 });
+    const out = recordNetwork(tape, config, weights, { x, timestep, labels, passes: 1 }, DEFAULT_BINDING);
+    const recording = await tape.build(gpu(), 'x');
+    const { queue } = gpu().device;
+    queue.writeBuffer(x.storage.buffer!, 0, normals(1, 0, 0, 9 * 16 * 16));
+    queue.writeBuffer(timestep.storage.buffer!, 0, Float32Array.of(0, 250, 999));
+    queue.writeBuffer(labels, 0, Uint32Array.of(4, 0, 2));
+    run(gpu().device, recording);
+    expectGolden(await readTensor(gpu(), out), toFloat32(eps.get('0')!), 'f32');
+    recording.destroy();
+    weights.destroy();
+    labels.destroy();
   });
 
   it('options of ours are refused in a UNet2DModel, and heads given twice in ours', () => {
@@ -86,9 +110,7 @@ describe("the lecture's networks, converted (weights/convert/lecture.py, tests/f
     const sample = normals(1, 0, 0, 3 * 3 * 16 * 16);
     const labels = i === 0 ? null : [3, model.config.nullClass!, 2]; // the second image without a class
     const result = await model.predict({ shape: [3, 3, 16, 16], sample, timestep: Float32Array.of(1, 250, 999), labels });
-    const wanted = toFloat32(eps.get(String(i))!);
-    const scale = Math.sqrt(wanted.reduce((sum, x) => sum + x * x, 0) / wanted.length);
-    expectClose(result.eps, wanted, dtype === 'f32' ? { atol: 2e-4 * Math.max(scale, 1), rtol: 0 } : { atol: 0.08 * scale, rtol: 0.02 }, 'eps');
+    expectGolden(result.eps, toFloat32(eps.get(String(i))!), dtype);
     model.destroy();
   });
 
@@ -110,6 +132,15 @@ describe("the lecture's networks, converted (weights/convert/lecture.py, tests/f
     expect(() => parseUNetConfig({ ...own, base_channels: 6 }, 'x')).toThrow(/num_attention_heads/);
     expect(() => parseUNetConfig({ ...own, sample_size: 12 }, 'x')).toThrow(/halved/);
   });
+}); // prettier-ignore
+
+it.each(DTYPES)("the network of Keras's example (tests/fixtures/make/keras.py), %s", async (dtype) => {
+  needs(gpu(), dtype);
+  const model = await Model.load(gpu(), randomModel(JSON.parse(fixture('keras.json').toString()) as object), { dtype });
+  const sample = normals(1, 0, 0, 9 * 16 * 16);
+  const { eps } = await model.predict({ shape: [3, 3, 16, 16], sample, timestep: Float32Array.of(0, 40, 299), labels: null });
+  expectGolden(eps, toFloat32(readSafetensors(fixture('keras.safetensors'), 'keras').get('eps')!), dtype);
+  model.destroy();
 }); // prettier-ignore
 
 it('every option of the reader is in some config with a value that is not the default', () => {

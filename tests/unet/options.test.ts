@@ -17,7 +17,9 @@ const json = (name: string) => JSON.parse(read(`../fixtures/${name}.json`)) as u
 const GOLDENS: Json[] = [
   ...(json('configs') as Json[]),
   ...(json('openai') as { config: Json }[]).map(({ config }) => config),
+  json('keras') as Json,
 ];
+const LECTURE = (json('lecture') as { configs: Json[] }).configs;
 
 /** What the reader says to a config; null when it takes it. */
 function refusalOf(config: Json): string | null {
@@ -43,14 +45,6 @@ function accepted(className: string): string[] {
 const WITHOUT_EFFECT = ['dropout'];
 /** Says what size a picture has and which class means "any"; the network is the same. */
 const OF_THE_RUN = ['sample_size', 'null_class'];
-/** Of the converters: covered by the goldens of the Keras checkpoint and of Improved DDPM; here by a change of ours. */
-const CHANGES: Json = {
-  timestep_scale: 0.5,
-  attention_adds_normed: true,
-  frequency_table: true,
-  time_proj_dim: 8,
-};
-
 async function eps(config: Json, weightsOf: Json = config): Promise<Float32Array> {
   const parsed = parseUNetConfig(config, 'x');
   const files = randomModel(weightsOf);
@@ -105,14 +99,34 @@ describe('options of UNet2DModel', () => {
 });
 
 describe('options of our own class', () => {
-  const base = GOLDENS.find((config) => config['_class_name'] === 'ExtendedUNet2DModel')!;
   const own = accepted('ExtendedUNet2DModel').filter((key) => !accepted('UNet2DModel').includes(key));
 
-  it.each(own.filter((key) => !OF_THE_RUN.includes(key)))('%s', async (key) => {
-    if (key in CHANGES) expect(await differs(base, { ...base, [key]: CHANGES[key] })).toBe(true);
-    else await matters(key);
-  });
+  it('are six', () => expect(own).toHaveLength(6));
+  it.each(own.filter((key) => !OF_THE_RUN.includes(key)))('%s', matters);
 });
+
+describe("options of the lecture's class", () => {
+  const [plain, conditional] = LECTURE as [Json, Json];
+
+  it.each([
+    ['base_channels', plain, 12],
+    ['time_embedding_dim', plain, 16],
+    ['num_attention_heads', plain, 2],
+    ['in_channels', plain, 1],
+    ['out_channels', plain, 6],
+    ['num_class_embeds', conditional, 7],
+  ] as const)('%s', async (key, golden, other) => {
+    expect(golden[key]).not.toBe(other);
+    expect(await differs(golden, { ...golden, [key]: other })).toBe(true);
+  });
+
+  it('are all of its golden', () => {
+    const tested = ['base_channels', 'time_embedding_dim', 'num_attention_heads', 'in_channels', 'out_channels', 'num_class_embeds'];
+    expect(Object.keys(plain).sort()).toEqual(['_class_name', 'sample_size', ...tested].sort());
+    for (const key of accepted('UNet2DModel').filter((key) => !(key in plain)))
+      expect(refusalOf({ ...plain, [key]: 1 })).toContain(`${key} is not an option of LectureUNet2DModel`);
+  });
+}); // prettier-ignore
 
 it('any other key is refused by name', () => {
   for (const key of ['encoder_hid_dim', 'cross_attention_dim', 'addition_embed_type', 'dual_cross_attention', 'conv_in_kernel', 'resnet_skip_time_act', 'toString', 'constructor', 'length'])

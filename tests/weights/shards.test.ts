@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadFolder } from '../../src/weights/load.ts';
+import { loadFolder, wantedFiles } from '../../src/weights/load.ts';
 import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
 
 const read = (path: string) => readFileSync(new URL(`../fixtures/unets/attention/unet/${path}`, import.meta.url));
@@ -28,6 +28,24 @@ it('three files hold what one held', async () => {
   expect([...tensors.keys()].sort()).toEqual([...whole.keys()].sort());
   for (const [name, tensor] of tensors) expect(toFloat32(tensor)).toEqual(toFloat32(whole.get(name)!));
 });
+
+it('and the shards of a variant, by the names that diffusers gives them', async () => {
+  const { label, read } = folder();
+  const half = (path: string) => path.replaceAll('model-0', 'model.fp16-0');
+  const index = 'unet/diffusion_pytorch_model.safetensors.index';
+  const asked: string[] = [];
+  const variant = {
+    label,
+    async read(path: string) {
+      asked.push(path);
+      if (path !== `${index}.fp16.json`) return path.includes('.fp16-0') ? read(path.replace('.fp16', '')) : path.endsWith('config.json') ? read(path) : null;
+      return new TextEncoder().encode(half(new TextDecoder().decode((await read(`${index}.json`))!)));
+    },
+  };
+  expect((await (await loadFolder(variant)).readTensors()).size).toBe(whole.size);
+  const paths = asked.filter((path) => /fp16(-|\.json)/.test(path));
+  expect(wantedFiles(['unet/config.json', ...paths])).toEqual(['unet/config.json', ...paths]);
+}); // prettier-ignore
 
 describe('an index that does not fit', () => {
   const index = 'unet/diffusion_pytorch_model.safetensors.index.json';
