@@ -77,10 +77,6 @@ export async function large(dtype: DType): Promise<number> {
   for await (const { index, steps } of sample(model, { steps: 1, seed: 0, scheduler: 'ddim' }))
     finite = index === steps; // a number that is not finite ends the run with numeric-fault
   print('one step, with compilation', seconds());
-  began = performance.now();
-  for await (const { index, steps } of sample(model, { steps: 1, seed: 1, scheduler: 'ddim' }))
-    finite &&= index <= steps;
-  print('one step', seconds());
   const plan = await model.takePlan(smallestRun(config)!);
   print('GFLOP a step', (plan.flops / 1e9).toFixed(1));
   print('dispatches', plan.step.commands.length);
