@@ -72,7 +72,7 @@ function build(frame: Frame): void {
   const own = modelPicker(frame, { width: 32, height: 32, channels: 1 }, () => run());
   const digit = classControl(frame, 'any', () => run(), true);
   const time = slider(frame, { name: 't', label: 'Timestep t', min: 0, max: 999, value: 700 }, () => run());
-  const clip = toggle(frame, { name: 'clip', label: 'Clip x̂₀ to [−1, 1]', value: true }, () => redraw());
+  const clip = toggle(frame, { name: 'clip', label: 'Clip x̂₀ to [−1, 1], also in the futures', value: true }, () => run()); // prettier-ignore
   const seed = seedControl(frame, 1, () => run(), 'Seed of the noise');
   const steps = slider(frame, { name: 'steps', label: 'Steps of each future', min: 2, max: 50, value: 6 }, () => {}); // prettier-ignore
   const go = button(frame, `Average ${FUTURES} futures from here`, () => future(), true);
@@ -176,7 +176,7 @@ function build(frame: Frame): void {
       ...new Set(Array.from({ length: n }, (_, i) => Math.round(t - (i * t) / Math.max(n, 1)))),
     ];
     const batch = 16;
-    const label = digit.value;
+    const [label, bound] = [digit.value, clip.value ? 1 : null];
     const sum = new Float32Array(length);
     futures = null;
     go.disabled = true;
@@ -186,7 +186,7 @@ function build(frame: Frame): void {
         for (let k = 0; k < batch; k++) from.set(x, k * length);
         const end = await trace(
           lease,
-          { scheduler: 'ddim', eta: 1, timesteps, xT: from, seed: 1000 + seed.value + done, clip: 1, ...labelsFor(lease, label, batch) }, // prettier-ignore
+          { scheduler: 'ddim', eta: 1, timesteps, xT: from, seed: 1000 + seed.value + done, clip: bound, ...labelsFor(lease, label, batch) }, // prettier-ignore
           signal,
           (_, __, share) => frame.progress(`Futures ${done + 1} to ${done + batch} of ${FUTURES}`, (done + batch * share) / FUTURES), // prettier-ignore
         );
@@ -255,7 +255,7 @@ export const view: View = {
   title: 'Why predict the noise; what x̂₀ is',
   question: 'Why predict the noise, and what is x̂₀?',
   answer:
-    'Noise, picture and step are one answer in three clothes: each follows from the others and x_t. Predicting ε makes the task equally hard at all levels, at the price that an error is blown up in x̂₀ where little of the picture is left, which is why x̂₀ is clipped. And x̂₀ is no sample: it is the average of all pictures that x_t may still become, so it is blurred early and sharp late.',
+    'Noise, picture and step are one answer in three clothes: each follows from the others and x_t. Noise is a target of one size at every level, and late, where details are decided, an error in it hardly touches x̂₀; the price is that early, where little of the picture is left, the error is blown up, which is why x̂₀ is clipped. And x̂₀ is no sample: it is the average of all pictures that x_t may still become, so it is blurred early and sharp late.',
   asks: true,
   mount: (host, context) =>
     mountFrame(

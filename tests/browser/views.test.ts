@@ -159,6 +159,13 @@ async function promises(name: string, preset: string, params: Record<string, str
   const before = await words(name);
   expect(before.length).toBeGreaterThan(60);
   expect(await view.locator('canvas:not([aria-label]), .dv-plot:not([aria-label])').count()).toBe(0);
+  // Every symbol of the formula has a value, and lights what stands for it.
+  const symbol = view.locator('.dv-symbols button').first();
+  expect(await view.locator('.dv-symbols output:empty').count()).toBe(0);
+  await symbol.press('Enter');
+  expect(await symbol.getAttribute('aria-pressed')).toBe('true');
+  await expect.poll(() => view.locator('.dv-stage .lit').count()).toBeGreaterThan(0);
+  await symbol.press('Enter');
   // By keyboard: every control can be reached, and a preset is applied with Enter, into the figure and into the address.
   expect(
     await view
