@@ -318,7 +318,8 @@ export const view: View = {
           'Every sampler starts from the same x_T and may ask the network the same number of times. Under each picture stands how often it really asked, and how far it is from the picture that a very fine solution ends in. Those that add noise draw another picture each time, so they have no such distance.',
         ],
         formula: [
-          String.raw`\frac{d(x/a)}{d\sigma}=\frac{x/a-\hat x_0(x,t)}{\sigma},\qquad \sigma=\sqrt{1-\ab_t}\,/\sqrt{\ab_t},\qquad \text{error}\propto(\text{step})^{\text{order}}`,
+          String.raw`\frac{d(x/a)}{d\sigma}=\frac{x/a-\hat x_0(x,t)}{\sigma},\qquad \sigma=\frac{\sqrt{1-\ab_t}}{\sqrt{\ab_t}}`,
+          String.raw`\text{error}\propto(\text{length of a step})^{\text{order}}`,
         ],
         symbols: Object.fromEntries(
           EXACT.map(({ name, text, colour }) => [name, { tex: `\\text{${text}}`, what: '', colour: colour as 'q' }]), // prettier-ignore

@@ -237,7 +237,8 @@ export const view: View = {
           'Both variances can be derived, for the two extreme kinds of data; real data lie between. The curves show them; the pictures show four seeds run with each, everything else the same. Take few steps, and they part ways.',
         ],
         formula: [
-          String.raw`\sym{small}{\tilde\beta_t}=\frac{1-\ab_{t-1}}{1-\ab_t}\,\sym{large}{\beta_t}\qquad \sym{v}{\sigma_t^2}=\exp\Bigl(\tfrac{1+v}{2}\log\sym{large}{\beta_t}+\tfrac{1-v}{2}\log\sym{small}{\tilde\beta_t}\Bigr)`,
+          String.raw`\sym{small}{\tilde\beta_t}=\frac{1-\ab_{t-1}}{1-\ab_t}\,\sym{large}{\beta_t}`,
+          String.raw`\sym{v}{\sigma_t^2}=\exp\Bigl(\tfrac{1+v}{2}\log\sym{large}{\beta_t}+\tfrac{1-v}{2}\log\sym{small}{\tilde\beta_t}\Bigr)`,
         ],
         symbols: {
           small: { tex: '\\tilde\\beta_t', what: 'the posterior’s; dashed', colour: 'p' },
