@@ -93,6 +93,7 @@ function mount(place: Place): void {
     params: place.params,
     headingLevel: 3,
     onchange(params) {
+      if (JSON.stringify(params) === JSON.stringify(place.params)) return;
       place.params = params;
       link.setAttribute('href', addressOf(view.name, params));
       clearTimeout(timer);
