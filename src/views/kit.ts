@@ -134,7 +134,7 @@ export function mountFrame(
   const cleanups: (() => void)[] = [];
   let lease: Promise<ViewLease> | null = null;
   const hooks: ((lease: ViewLease) => void)[] = [];
-  let changing = false;
+  let changing = true; // until every control has what the address says
 
   const controls = h('div', { class: 'dv-controls' });
   const stage = h('div', { class: 'dv-stage' });
@@ -288,6 +288,7 @@ export function mountFrame(
   } catch (reason) {
     frame.fail(reason);
   }
+  queueMicrotask(() => (changing = false)); // after those of `later`
   showFormula(frame, formula, options.formula, options.symbols)
     .then(() => values.forEach((value, key) => frame.symbol(key, value)))
     .catch((reason: unknown) => frame.fail(reason));
@@ -306,14 +307,16 @@ export function mountFrame(
 export function register(
   frame: Frame,
   name: string,
-  initial: string,
+  initial: string | (() => string),
   control: Omit<Control, 'initial'>,
 ): void {
   frame.all.set(name, {
     get value() {
       return control.value;
     },
-    initial,
+    get initial() {
+      return typeof initial === 'string' ? initial : initial();
+    },
     set: (value) => control.set(value),
   });
   const given = frame.context.params[name];
@@ -325,7 +328,7 @@ export interface Slider {
   readonly input: HTMLInputElement;
   /** Changes the end of the scale. */
   max(value: number): void;
-  /** Changes the end of the scale, and stays at the same share of it. */
+  /** Changes the end of the scale, and stays at the same share of it; so does what counts as unchanged. */
   rescale(max: number): void;
   format(text: (value: number) => string): void;
 }
@@ -346,6 +349,7 @@ export function slider(
 ): Slider {
   const { name, label, min, max, step = 1, value } = options;
   let format = options.format ?? String;
+  let initial = String(value);
   const id = `dv-${name}-${++ids}`;
   const input = h('input', { type: 'range', id, min, max, step, value, 'data-control': name });
   const output = h('output', { for: id });
@@ -383,6 +387,7 @@ export function slider(
       const share = Number(input.value) / Number(input.max);
       input.max = String(to);
       input.value = String(Math.round(share * to));
+      initial = String(Math.max(min, Math.round((value / max) * to)));
       refresh();
     },
     format(text) {
@@ -392,7 +397,7 @@ export function slider(
   };
   later(frame, () => {
     refresh();
-    register(frame, name, String(value), { get value() { return input.value; }, set }); // prettier-ignore
+    register(frame, name, () => initial, { get value() { return input.value; }, set }); // prettier-ignore
   });
   return own;
 }

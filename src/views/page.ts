@@ -32,7 +32,7 @@ function embedOf(
 ): string {
   const quoted = (text: string): string => text.replace(/&/g, '&amp;').replace(/"/g, '&quot;');
   const bundled = /^[\w-]+$/.test(model);
-  const elsewhere = /^(\.{0,2}\/|[\w.-]+\/[\w./-]*\/$)/.test(model); // a folder beside this page
+  const elsewhere = /^(\.{0,2}\/.*|[\w./-]+\/)$/.test(model); // a folder beside this page
   const attributes: readonly (readonly [string, string])[] = [
     ['view', name],
     ...(model === DEFAULT_MODEL
