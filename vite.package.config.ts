@@ -53,9 +53,12 @@ export default defineConfig(({ mode }): UserConfig => {
         fileName: (_format: string, name: string) => `${name}.js`,
       },
       rolldownOptions: {
-        output: cdn
-          ? { codeSplitting: false }
-          : { chunkFileNames: 'chunk-[name]-[hash].js', assetFileNames: '[name][extname]' },
+        output: {
+          minify: true, // white space, too, which Vite leaves in a library
+          ...(cdn
+            ? { codeSplitting: false }
+            : { chunkFileNames: 'chunk-[name]-[hash].js', assetFileNames: '[name][extname]' }),
+        },
       },
     },
   };

@@ -41,10 +41,10 @@ export interface SamplerEventMap {
 }
 
 const STATE_VIEWS: Readonly<Record<StateView, string>> = {
-  x_t: 'xₜ: the noisy picture',
-  x0: 'x̂₀: the predicted picture',
-  eps: 'ε̂: the predicted noise',
-  update: 'Δx: what the step changed',
+  x_t: 'xₜ: picture',
+  x0: 'x̂₀: guess',
+  eps: 'ε̂: noise',
+  update: 'Δx: change',
 };
 const isStateView = (view: string): view is StateView => Object.hasOwn(STATE_VIEWS, view);
 
