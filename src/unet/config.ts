@@ -78,7 +78,7 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     throw new DiffusionError(
       'unsupported-model',
       `${source}: ${key} ${why}.`,
-      'Use a pixel-space UNet2DModel with the options named in the README.',
+      'Choose another model: a pixel-space UNet2DModel of diffusers, or a converted one.',
     );
   };
   if (typeof json !== 'object' || json === null || Array.isArray(json))
