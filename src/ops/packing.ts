@@ -37,5 +37,8 @@ export function toDType(
   data: Float32Array<ArrayBuffer>,
   dtype: DType,
 ): Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> {
-  return dtype === 'f32' ? data : Uint16Array.from(data, f32ToF16);
+  if (dtype === 'f32') return data;
+  const out = new Uint16Array(data.length);
+  for (let i = 0; i < out.length; i++) out[i] = f32ToF16(data[i]!); // Uint16Array.from takes fifty times as long
+  return out;
 }

@@ -73,7 +73,8 @@ export class UNetWeights {
     checkParameters(config, tensors, source);
     const numbers = (name: string): Float32Array<ArrayBuffer> => {
       const data = toFloat32(tensors.get(name)!);
-      const bad = data.reduce((count, x) => count + Number(!Number.isFinite(x)), 0);
+      let bad = 0;
+      for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad++;
       if (bad)
         throw new DiffusionError(
           'bad-weights',

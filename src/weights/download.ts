@@ -144,6 +144,7 @@ async function transfer(
   const stop = (): void => own.abort();
   signal?.addEventListener('abort', stop);
   let timer = setTimeout(stop, stall);
+  let answered = false;
   try {
     const response = await fetch(url, {
       signal: own.signal,
@@ -151,6 +152,7 @@ async function transfer(
         ? { headers: { Range: `bytes=${progress.received}-` }, cache: 'no-store' as const }
         : { cache }),
     });
+    answered = true;
     if (response.url) allowed(new URL(response.url), label); // where it was redirected to
     const { status, headers } = response;
     if (status === 404 || status === 410) return null;
@@ -220,7 +222,14 @@ async function transfer(
   } catch (fault) {
     if (fault instanceof DiffusionError || fault instanceof Passing) throw fault;
     const silent = own.signal.aborted && !signal?.aborted;
-    const why = silent ? 'the server fell silent' : `the connection broke after ${progress.received} bytes`;
+    // A browser does not tell a page which of the two it was.
+    const elsewhere = globalThis.location && new URL(url).origin !== globalThis.location.origin;
+    const none = `no connection came about${elsewhere ? ', or the server lets no other page read it (CORS)' : ''}`;
+    const why = silent
+      ? 'the server fell silent'
+      : answered
+        ? `the connection broke after ${progress.received} bytes`
+        : none;
     throw new Passing(why, null, false, { cause: fault });
   } finally {
     clearTimeout(timer);

@@ -32,8 +32,19 @@ export function f32ToF16(x: number): number {
   return sign | ((rounded - 0x38000000) >>> 13);
 }
 
-/** bfloat16 bits -> number, exact. */
-export function bf16ToF32(h: number): number {
-  bits[0] = h << 16;
-  return value[0]!;
+let table: Float32Array | null = null;
+
+/** f16ToF32 of many: by a table, since a model has millions. */
+export function f16sToF32(from: Uint16Array): Float32Array<ArrayBuffer> {
+  table ??= Float32Array.from({ length: 2 ** 16 }, (_, h) => f16ToF32(h));
+  const out = new Float32Array(from.length);
+  for (let i = 0; i < out.length; i++) out[i] = table[from[i]!]!;
+  return out;
+}
+
+/** bfloat16 bits -> numbers, exact. */
+export function bf16sToF32(from: Uint16Array): Float32Array<ArrayBuffer> {
+  const out = new Uint32Array(from.length);
+  for (let i = 0; i < out.length; i++) out[i] = from[i]! << 16;
+  return new Float32Array(out.buffer);
 }

@@ -8,7 +8,7 @@
  */
 
 import { DiffusionError } from '../errors.ts';
-import { bf16ToF32, f16ToF32 } from './half.ts';
+import { bf16sToF32, f16sToF32 } from './half.ts';
 
 const HEADER_LIMIT = 8 * 2 ** 20;
 
@@ -212,18 +212,16 @@ function parseHeader(text: string): Map<string, unknown> {
 /** Numbers of a tensor as f32. @throws bad-weights for a dtype that is not a float */
 export function toFloat32(tensor: WeightTensor): Float32Array<ArrayBuffer> {
   const { dtype, bytes } = tensor;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const make = (size: number, read: (at: number) => number) =>
-    Float32Array.from({ length: bytes.length / size }, (_, i) => read(i * size));
+  const copy = (): ArrayBuffer => new Uint8Array(bytes).buffer; // aligned, as typed arrays want it (a Buffer.slice would be no copy)
   switch (dtype) {
     case 'F32':
-      return new Float32Array(new Uint8Array(bytes).buffer); // a copy: f32 wants alignment (a Buffer.slice would be none)
+      return new Float32Array(copy());
     case 'F16':
-      return make(2, (at) => f16ToF32(view.getUint16(at, true)));
+      return f16sToF32(new Uint16Array(copy()));
     case 'BF16':
-      return make(2, (at) => bf16ToF32(view.getUint16(at, true)));
+      return bf16sToF32(new Uint16Array(copy()));
     case 'F64':
-      return make(8, (at) => view.getFloat64(at, true));
+      return new Float32Array(new Float64Array(copy()));
     default:
       throw new DiffusionError(
         'bad-weights',

@@ -256,11 +256,13 @@ describe('an address', () => {
 describe('what cannot be had', () => {
   it('addresses that are none, and a repository that the hub does not show: the model before stays', async () => {
     await serve('https://huggingface.co/', { 'api/models/owner/nowhere/revision/main?blobs=true': 401 });
+    await page.route('https://closed.example/**', (route) => route.abort());
     for (const [address, code, text] of [
       ['huggingface:celebahq', 'bad-option', /no address of a model\. Write huggingface:owner\/name/],
       ['google/ddpm-cifar10-32', 'bad-option', /Write huggingface:google\/ddpm-cifar10-32/],
       ['', 'bad-option', /An empty text is no address/],
       ['http://models.example/mine', 'download-failed', /over https only\. Use an address that begins with/],
+      ['https://closed.example/mine', 'download-failed', /no connection came about, or the server lets no other page read it \(CORS\), 4 times\. Check the connection/],
       // As the hub answers for every name that it does not know.
       ['huggingface:owner/nowhere', 'download-failed', /^The model owner\/nowhere@main of huggingface\.co .* 401\. It does not exist or is not public/],
     ] as const) {

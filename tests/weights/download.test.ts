@@ -87,7 +87,7 @@ describe('a connection that breaks', () => {
   });
 
   it('no server', async () => {
-    await expect(download(new URL('http://127.0.0.1:9/x.json'), { label: 'x', timing })).rejects.toMatchObject({ code: 'download-failed' });
+    await expect(download(new URL('http://127.0.0.1:9/x.json'), { label: 'x', timing })).rejects.toMatchObject({ code: 'download-failed', what: 'x could not be downloaded: no connection came about, 4 times.' });
   });
 }); // prettier-ignore
 
