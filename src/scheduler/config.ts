@@ -122,7 +122,7 @@ export function parseSchedulerConfig(json: unknown, source: string): SchedulerCo
     throw new DiffusionError(
       'unsupported-model',
       `${source}: ${key} ${why}.`,
-      'Use a scheduler config of DDPMScheduler or DDIMScheduler with the options named in the README.',
+      'Use the scheduler_config.json of a DDPMScheduler or DDIMScheduler, with a value that is supported for that key.',
     );
   };
   if (json !== null && (typeof json !== 'object' || Array.isArray(json)))
