@@ -147,7 +147,7 @@ function build(frame: Frame): void {
       min: 0,
       max: 100,
       value: 92,
-      format: (k) => `${k} of ${at.input.max}, t = ${timeAt(k)}`,
+      format: (k) => where(k),
     },
     () => redraw(),
   );
@@ -170,7 +170,8 @@ function build(frame: Frame): void {
     };
     playing = requestAnimationFrame(tick);
   });
-  const timeAt = (k: number): number => Math.round(steps[k]?.t ?? -1);
+  const where = (k: number): string =>
+    `${k} of ${at.input.max}${k < steps.length ? `, t = ${Math.round(steps[k]!.t)}` : ''}`;
   /** The level of the state after k evaluations; inside a step of several evaluations that of the next look. */
   const levelAt = (k: number): { a: number; s: number } =>
     k >= steps.length ? { a: 1, s: 0 } : { a: aOf(steps[k]!), s: Math.sqrt(1 - aOf(steps[k]!) ** 2) };
@@ -212,6 +213,7 @@ function build(frame: Frame): void {
       steps = list;
     }
     track = states;
+    at.format(where); // the timesteps are known now
     redraw();
   });
 

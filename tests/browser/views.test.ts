@@ -390,8 +390,9 @@ it('the mixture: the hills hold their weights; it plays, and jumps where motion 
   const facts = await open('mixture', '', 'evaluations');
   for (const [i, weight] of [50, 30, 20].entries())
     expect(Math.abs(parseFloat(facts(`weight-${i}`)) - weight)).toBeLessThan(2);
-  await promises('mixture', 'The hills appear', { at: '60' });
   const slider = page.locator('[data-view="mixture"] [data-control="at"]');
+  expect(await slider.getAttribute('aria-valuetext')).toBe('92 of 100, t = 70');
+  await promises('mixture', 'The hills appear', { at: '60' });
   const play = page.locator('[data-view="mixture"] button', { hasText: 'Play' });
   const place = async () => Number(await slider.inputValue());
   await play.press('Enter');
