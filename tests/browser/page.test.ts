@@ -533,10 +533,14 @@ describe('for everybody', () => {
 
 describe('when something is missing', () => {
   const missing = async (script: () => void) => {
-    const page = await browser.newPage();
+    const page = await browser.newPage({ viewport: { width: 390, height: 844 } });
     await page.addInitScript(script);
     await page.goto(url);
-    await page.locator('#message').waitFor();
+    const message = page.locator('#message');
+    await message.waitFor();
+    const seen = (await message.boundingBox())!;
+    expect(seen.y).toBeGreaterThan(0);
+    expect(seen.y + seen.height).toBeLessThan(844); // without scrolling, on a phone
     const result = {
       code: await page.getAttribute('#message', 'data-code'),
       text: (await page.textContent('#message-text'))!,
