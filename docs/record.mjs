@@ -1,4 +1,4 @@
-// Drives the built page and saves its own exports: the poster of the page, the recording and the picture of the README.
+// Drives the built page and saves its own exports: the poster of the page and the recording of the README.
 //
 //     node docs/record.mjs        # under a display, or `xvfb-run -a node docs/record.mjs`
 //
@@ -61,8 +61,5 @@ writeFileSync(`${ROOT}src/demo/poster-still.png`, png(small.at(-1)));
 await dev.close();
 
 writeFileSync(`${ROOT}docs/recording.png`, await record(CELLS, true));
-await page.click('[data-tab="share"]');
-await page.evaluate('scrollTo(0, 0)');
-await page.screenshot({ path: `${ROOT}docs/page.png`, fullPage: true });
 await browser.close();
 await server.close();
