@@ -195,19 +195,21 @@ export function agrees(actual: Float32Array, wanted: Float32Array, tolerance: nu
   return actual.every((y, i) => Math.abs(y - wanted[i]!) <= tolerance * scale); // false where a number is NaN
 }
 
+/** Milliseconds of one replay, over so many in one submit. */
+export async function replayTime(gpu: Gpu, recording: Recording, times: number): Promise<number> {
+  const since = performance.now();
+  const encoder = gpu.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  for (let i = 0; i < times; i++) recording.replay(pass);
+  pass.end();
+  gpu.device.queue.submit([encoder.finish()]);
+  await gpu.settled();
+  return (performance.now() - since) / times;
+}
+
 /** Milliseconds of one replay: the better of two rounds, each of about three milliseconds. */
 async function time(gpu: Gpu, recording: Recording): Promise<number> {
-  const round = async (times: number): Promise<number> => {
-    const since = performance.now();
-    const encoder = gpu.device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    for (let i = 0; i < times; i++) recording.replay(pass);
-    pass.end();
-    gpu.device.queue.submit([encoder.finish()]);
-    await gpu.settled();
-    return (performance.now() - since) / times;
-  };
-  const one = await round(1);
+  const one = await replayTime(gpu, recording, 1);
   const times = Math.max(1, Math.min(50, Math.round(3 / one)));
-  return Math.min(await round(times), await round(times));
+  return Math.min(await replayTime(gpu, recording, times), await replayTime(gpu, recording, times));
 }

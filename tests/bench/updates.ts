@@ -3,6 +3,7 @@
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
 import { Tape } from '../../src/gpu/tape.ts';
 import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
+import { replayTime } from '../../src/ops/tune.ts';
 import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
 import { packStep } from '../../src/sampler.ts';
 import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
@@ -63,19 +64,9 @@ async function measure(
     const packed = packStep(steps[10]!, 2, measured ? 0.7 : 0);
     if (measured) new Float32Array(packed, 28, 1)[0] = 0.995;
     gpu.device.queue.writeBuffer(uniforms, 0, packed);
-    const run = async (times: number): Promise<number> => {
-      const since = performance.now();
-      const encoder = gpu.device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      for (let i = 0; i < times; i++) recording.replay(pass);
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
-      await gpu.settled();
-      return (performance.now() - since) / times;
-    };
-    await run(10);
+    await replayTime(gpu, recording, 10);
     const times: number[] = [];
-    for (let i = 0; i < 7; i++) times.push(await run(200));
+    for (let i = 0; i < 7; i++) times.push(await replayTime(gpu, recording, 200));
     const msPerStep = times.sort((a, b) => a - b)[3]!;
     costs.push({ sampler: name, slots, msPerStep, share: msPerStep / stepMs });
     const [ms, share] = [msPerStep.toFixed(3).padStart(9), `${(100 * costs.at(-1)!.share).toFixed(2)} %`];
