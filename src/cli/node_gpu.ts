@@ -5,8 +5,11 @@ import { existsSync } from 'node:fs';
 /** null where the package has no binary for this machine. (At top level: Vite's runner is closed later.) */
 const dawn = await import('webgpu').catch(() => null);
 
-/** Dawn's instance must outlive its devices, which do not hold it: keep it from the garbage collector. */
-let kept: GPU | undefined;
+/**
+ * Dawn's instance must outlive its devices, which do not hold it, so there is one for the life of the process. (With another
+ * in its place, it and its devices, closed ones too, go in whatever order the garbage collector takes: a crash.)
+ */
+let kept: Promise<GPU | undefined> | undefined;
 
 /** Where Debian's and Chrome's packages keep SwiftShader, the adapter of last resort. */
 const SWIFTSHADER = [
@@ -17,16 +20,20 @@ const SWIFTSHADER = [
 
 /**
  * Dawn's entry point. The Vulkan loader's own choice comes first (`VK_DRIVER_FILES` names a driver explicitly);
- * where it finds nothing, SwiftShader. undefined when the package does not load here.
+ * where it finds nothing, SwiftShader. undefined when the package does not load here. Every call gets the same one.
  */
-export async function nodeGpu(): Promise<GPU | undefined> {
+export function nodeGpu(): Promise<GPU | undefined> {
+  return (kept ??= open());
+}
+
+async function open(): Promise<GPU | undefined> {
   process.env['XDG_RUNTIME_DIR'] ??= '/tmp'; // Mesa warns without it
   if (!dawn) return undefined;
   Object.assign(globalThis, dawn.globals);
-  const gpu = (kept = dawn.create([]));
-  if (process.env['VK_DRIVER_FILES'] || (await gpu.requestAdapter())) return kept;
+  const gpu = dawn.create([]);
+  if (process.env['VK_DRIVER_FILES'] || (await gpu.requestAdapter())) return gpu;
   const driver = SWIFTSHADER.find(existsSync);
-  if (!driver) return kept;
+  if (!driver) return gpu;
   process.env['VK_DRIVER_FILES'] = driver;
-  return (kept = dawn.create([]));
+  return dawn.create([]);
 }

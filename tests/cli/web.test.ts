@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from '../../src/cli/main.ts';
+import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { FILES, flipped, serveModel, sha256, status, text, WEIGHTS, type ModelServer } from '../helpers/model_server.ts'; // prettier-ignore
 
 const FIXTURE = fileURLToPath(new URL('../fixtures/unets/attention', import.meta.url));
@@ -68,6 +69,11 @@ const inspect = async (model: string): Promise<About & { err: string }> => {
   expect(code).toBe(0);
   return { ...(JSON.parse(out) as About), err };
 };
+
+it('every command of a process has the same instance of Dawn: the devices of an earlier one must not outlive theirs', async () => {
+  expect(await nodeGpu()).toBeDefined();
+  expect(await nodeGpu()).toBe(await nodeGpu());
+});
 
 it('an address is the folder that is there, with a notice where nothing verifies it', async () => {
   const local = await inspect(FIXTURE);
