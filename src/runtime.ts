@@ -8,7 +8,7 @@
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
 import { openGpu, type Gpu } from './gpu/device.ts';
-import { Model, type LoadOptions } from './model.ts';
+import { Model, type LoadOptions, type TuneOptions } from './model.ts';
 import type { DType } from './tensor.ts';
 import { openSource, type ModelSource, type Notice } from './weights/source.ts';
 
@@ -17,7 +17,7 @@ export interface AcquireOptions {
   readonly base?: URL;
   /** Storage of weights and activations; f32 unless given. */
   readonly dtype?: DType;
-  /** As in Model.load; of the first who asks for a model. */
+  /** As in Model.load, with choices kept in the page's localStorage where it has one; of the first who asks for a model. */
   readonly tune?: LoadOptions['tune'];
   /** Leaves while the model loads; the download ends when the last one who waits for it has left. */
   readonly signal?: AbortSignal;
@@ -64,7 +64,8 @@ interface Loaded {
 interface Shared {
   readonly key: string;
   readonly source: ModelSource;
-  readonly load: LoadOptions;
+  readonly dtype: DType;
+  readonly tune: LoadOptions['tune'];
   readonly leases: Set<HeldLease>;
   /** Users that wait. */
   readonly waiting: Set<AcquireOptions>;
@@ -176,7 +177,8 @@ export class Runtime {
       shared = {
         key,
         source,
-        load: { dtype, ...(tune === undefined ? {} : { tune }) },
+        dtype,
+        tune,
         abort,
         leases: new Set(),
         waiting: new Set(),
@@ -196,7 +198,11 @@ export class Runtime {
       const gpu = await this.#device();
       const { signal } = shared.abort;
       throwIfAborted(signal);
-      const model = await Model.load(gpu, shared.source.files, { ...shared.load, signal });
+      const model = await Model.load(gpu, shared.source.files, {
+        dtype: shared.dtype,
+        tune: shared.tune ?? (!gpu.isSoftware && keeping()),
+        signal,
+      });
       if (signal.aborted) model.destroy();
       throwIfAborted(signal);
       return (shared.loaded = { gpu, model });
@@ -355,3 +361,12 @@ export const runtime = new Runtime();
 
 /** A model for use on this page; see Runtime. */
 export const acquire: Runtime['acquire'] = (source, options) => runtime.acquire(source, options);
+
+/** What was measured stays for the next visit: soon started, and the same seed gives the same bits again. */
+function keeping(): true | TuneOptions {
+  try {
+    return 'document' in globalThis ? { store: localStorage } : true;
+  } catch {
+    return true; // forbidden here
+  }
+}

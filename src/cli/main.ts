@@ -12,10 +12,11 @@ import { variantsFor } from '../ops/variants.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
+import { parseUNetConfig } from '../unet/config.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
 import { hash } from '../weights/download.ts';
 import { isModelFile, type ModelFiles } from '../weights/files.ts';
-import { wantedFiles } from '../weights/load.ts';
+import { loadFolder, wantedFiles } from '../weights/load.ts';
 import { openSource, type Notice } from '../weights/source.ts';
 import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
 import { nodeGpu } from './node_gpu.ts';
@@ -464,7 +465,10 @@ async function manifest(values: Values): Promise<void> {
     files.push({ path, bytes: bytes.length, sha256: await hash('SHA-256', bytes) });
   }
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const { unetConfig } = await loadFolder(diskFiles(folder));
+  const { inChannels, sampleSize } = parseUNetConfig(unetConfig, `config.json of ${folder}`);
+  const shape = sampleSize ? [inChannels, ...sampleSize] : undefined;
   const { title, licence } = values;
-  const text = JSON.stringify({ title, licence, bytes, files }, null, 2);
+  const text = JSON.stringify({ title, licence, shape, bytes, files }, null, 2);
   await write(join(folder, 'manifest.json'), new TextEncoder().encode(`${text}\n`));
 }

@@ -62,6 +62,9 @@ const ICONS = {
   save: 'M11 3h2v9h4l-5 6-5-6h4zM4 19h16v2H4z',
 };
 
+/** The shape of the poster's noise until the model says another. */
+const GREY: NonNullable<ModelSource['shape']> = [1, 32, 32];
+
 /** Canvas updates are this far apart at least, in milliseconds: raw noise must not flicker. */
 const FRAME = 100;
 const REDUCED_FRAME = 334;
@@ -156,6 +159,7 @@ export class DiffusionSampler extends Base {
   readonly #internals: ElementInternals;
   readonly #ui: ReturnType<typeof build>;
   #status: SamplerStatus = 'poster';
+  #shape = GREY;
   #error: DiffusionError | null = null;
   #value = '';
   #source: Promise<ModelSource> | null = null;
@@ -562,6 +566,8 @@ export class DiffusionSampler extends Base {
       run.textContent = `Run on my GPU${bytes === null ? '' : `, ${megabytes(bytes)}`}`;
       title.textContent = [source.title, source.licence].filter(Boolean).join(' · ');
       title.hidden = false;
+      this.#shape = source.shape ?? GREY;
+      this.#drawPoster();
     } catch (error) {
       if (this.#connection && this.#status === 'poster') this.#fail(error);
       return;
@@ -926,13 +932,16 @@ export class DiffusionSampler extends Base {
     if (this.poster) return posterSlot.replaceChildren(h('img', { src: this.poster, alt: '', part: 'poster-image' })); // prettier-ignore
     posterSlot.replaceChildren(noise);
     if (!Number.isSafeInteger(seed) || seed < 0) return;
-    // The noise of the seed: for a grey model of 32 by 32 pixels the very x_T that the run starts from.
+    // Of a bundled model, the very x_T that the run starts from.
+    const [channels, height, width] = this.#shape;
+    Object.assign(noise, { width, height });
     const context = noise.getContext('2d')!;
-    const image = context.createImageData(32, 32);
-    normals(seed, STREAM_X_T, 0, 1024).forEach((v, i) => {
-      const grey = v * 127.5 + 127.5;
-      image.data.set([grey, grey, grey, 255], i * 4);
-    });
+    const image = context.createImageData(width, height);
+    const x = normals(seed, STREAM_X_T, 0, channels * height * width);
+    for (let i = 0; i < height * width; i++) {
+      const pixel = [0, 1, 2].map((c) => x[channels === 3 ? c * height * width + i : i]! * 127.5 + 127.5);
+      image.data.set([...pixel, 255], i * 4);
+    }
     context.putImageData(image, 0, 0);
   }
 

@@ -13,6 +13,8 @@ export interface ModelSource {
   /** To be downloaded in all; null when nobody says. */
   readonly bytes: number | null;
   readonly licence: string | null;
+  /** Channels, height and width of a picture, where the list of files says so. */
+  readonly shape?: readonly [channels: number, height: number, width: number];
   /** Every file is compared with a hash before it is used. */
   readonly verified: boolean;
   readonly files: ModelFiles;
@@ -337,8 +339,15 @@ async function promised(
       return bytes;
     },
   };
-  return { key, title, bytes: total, licence: text('licence'), verified: true, files: remember(files) };
+  const shape = manifest['shape'];
+  return {
+    ...{ key, title, bytes: total, licence: text('licence'), verified: true, files: remember(files) },
+    ...(isShape(shape) ? { shape } : {}),
+  };
 }
+
+const isShape = (value: unknown): value is [number, number, number] =>
+  Array.isArray(value) && value.length === 3 && value.every((n) => Number.isInteger(n) && n > 0 && n <= 4096);
 
 async function storageNotice(code: StorageFault): Promise<Notice> {
   if (code === 'storage-refused')

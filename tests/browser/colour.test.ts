@@ -44,7 +44,14 @@ beforeAll(async () => {
   }));
   list = JSON.parse(readFileSync('weights/models.json', 'utf8')) as unknown[];
   // Larger, for all that the page can know before the download.
-  list.push({ name: 'colours', title: 'Colours', licence: 'none', bytes: 3e6, files: described });
+  list.push({
+    name: 'colours',
+    title: 'Colours',
+    licence: 'none',
+    shape: [3, 16, 16],
+    bytes: 3e6,
+    files: described,
+  });
 }, 300_000);
 afterAll(async () => {
   await browser?.close();
@@ -135,6 +142,9 @@ it('chosen by hand: its classes have their names, and stage, views, gallery, exp
   const embed = await own.newPage();
   embed.on('pageerror', (error) => errors.push(String(error)));
   await embed.goto(`${url}embed.html?model=colours&label=Thumbs,micah&steps=2`);
+  const noise = embed.locator('diffusion-sampler canvas.noise[width="16"]'); // known before the download
+  await noise.waitFor();
+  expect(await canvasColour(embed, 'diffusion-sampler canvas.noise')).toBeGreaterThan(0.9);
   const bytes = await embed.locator('diffusion-sampler').evaluate(async (el: DiffusionSampler) => {
     await new Promise((resolve, reject) => {
       el.addEventListener('done', resolve);

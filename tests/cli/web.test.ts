@@ -132,7 +132,9 @@ describe('manifest', () => {
     const made = await run('manifest', '--model', folder, '--title', 'Mine', '--licence', 'MIT');
     expect(made).toMatchObject({ code: 0, err: '' });
     const list = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as { files: object[] };
-    expect(list).toMatchObject({ title: 'Mine', licence: 'MIT' });
+    const config = JSON.parse(readFileSync(join(FIXTURE, 'unet/config.json'), 'utf8')) as { in_channels: number; sample_size: number }; // prettier-ignore
+    const shape = [config.in_channels, config.sample_size, config.sample_size];
+    expect(list).toMatchObject({ title: 'Mine', licence: 'MIT', shape });
     expect(list.files).toEqual(
       FILES.map((path) => {
         const bytes = readFileSync(join(FIXTURE, path));

@@ -1,7 +1,7 @@
 /** Runs that are played, stepped, walked through, forked, and outlive their device: the same bits, whatever the way. */
 
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
@@ -421,4 +421,49 @@ describe('one device and one model for all', () => {
     player.destroy();
     held.release();
   });
+});
+
+it('a page keeps what was measured on a GPU for its next visit; on a software adapter nothing is measured', async () => {
+  const kept = new Map<string, string>();
+  const writes: string[] = [];
+  vi.stubGlobal('document', {});
+  vi.stubGlobal('localStorage', {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => (writes.push(key), kept.set(key, value)),
+  });
+  const info = {
+    vendor: 'a',
+    architecture: 'real',
+    device: '',
+    description: 'GPU',
+    isFallbackAdapter: false,
+  };
+  /** The adapter of the tests, which says that it is hardware. */
+  const hardware = async () => {
+    const gpu = (await nodeGpu())!;
+    const requestAdapter = async () => {
+      const adapter = (await gpu.requestAdapter())!;
+      const get = (target: GPUAdapter, key: string | symbol): unknown => {
+        const value = Reflect.get(target, key) as unknown;
+        if (key === 'info') return { ...info, subgroupMinSize: target.info.subgroupMinSize };
+        return typeof value === 'function' ? value.bind(target) : value;
+      };
+      return new Proxy(adapter, { get });
+    };
+    return { requestAdapter } as unknown as GPU;
+  };
+  try {
+    const visit = async (gpu: () => Promise<GPU | undefined>) =>
+      (await new Runtime({ gpu, linger: 0 }).acquire(SOURCE)).release();
+    await visit(nodeGpu);
+    expect(writes).toEqual([]);
+    await visit(hardware);
+    expect(writes).toEqual([expect.stringMatching(/tuning .* f32 a real GPU$/)]);
+    expect(Object.keys(JSON.parse([...kept.values()][0]!) as object)[0]).toMatch(/^32-32 3\/1 /);
+    await visit(hardware);
+    vi.stubGlobal('localStorage', undefined);
+    await visit(hardware); // without storage it is measured, and not kept
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });

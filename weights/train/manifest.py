@@ -21,7 +21,9 @@ def main() -> None:
         for path in RUNTIME:
             data = (WEIGHTS / name / path).read_bytes()
             files.append(dict(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
-        models.append(dict(name=name, **about, bytes=sum(f["bytes"] for f in files), files=files))
+        config = json.loads((WEIGHTS / name / "unet/config.json").read_text())
+        shape = [config["in_channels"], config["sample_size"], config["sample_size"]]
+        models.append(dict(name=name, **about, shape=shape, bytes=sum(f["bytes"] for f in files), files=files))
     (WEIGHTS / "models.json").write_text(json.dumps(models, indent=2) + "\n")
 
 
