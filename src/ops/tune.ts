@@ -15,6 +15,7 @@ import {
   type ConvShape,
   type ConvVariant,
   type Recording,
+  type Stretch,
   type Variants,
 } from '../gpu/tape.ts';
 import { readBuffer } from '../gpu/transfer.ts';
@@ -195,12 +196,17 @@ export function agrees(actual: Float32Array, wanted: Float32Array, tolerance: nu
   return actual.every((y, i) => Math.abs(y - wanted[i]!) <= tolerance * scale); // false where a number is NaN
 }
 
-/** Milliseconds of one replay, over so many in one submit. */
-export async function replayTime(gpu: Gpu, recording: Recording, times: number): Promise<number> {
+/** Milliseconds of one replay of a recording, or of a piece of it, over so many in one submit. */
+export async function replayTime(
+  gpu: Gpu,
+  recording: Recording,
+  times: number,
+  piece?: Stretch,
+): Promise<number> {
   const since = performance.now();
   const encoder = gpu.device.createCommandEncoder();
   const pass = encoder.beginComputePass();
-  for (let i = 0; i < times; i++) recording.replay(pass);
+  for (let i = 0; i < times; i++) recording.replay(pass, piece);
   pass.end();
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.settled();

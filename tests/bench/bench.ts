@@ -10,7 +10,7 @@ import type { AdapterFigures } from './adapter.ts';
 import { openTab } from './browser.ts';
 import { adapterFigures, ENGINES, runSpec, type Outcome, type Place, type Spec } from './job.ts';
 import { LAYERS, NETWORKS } from './networks.ts';
-import { roofline } from './roofline.ts';
+import { byKind, roofline } from './roofline.ts';
 import { updates, type Cost } from './updates.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -25,6 +25,7 @@ const HELP = `npm run bench -- [OPTIONS]
   --rounds N         timed rounds (default: 7; ends earlier after --seconds, but not before three)
   --seconds S        for the rounds of one comparison (default: 40)
   --steps N          steps of a timed run (default: what the slowest engine makes in a second)
+  --layers           also what every kind of layer takes in our engine, beside its roofline
   --updates          also what x_t -> x_{t-1} costs by itself, for every sampler
   --json             the results as JSON on stdout, the tables on stderr
 Results also go to tests/output/bench.json. The exit code is 1 when two engines disagree.`;
@@ -74,6 +75,7 @@ export async function main(args: string[], load: Place['load']): Promise<number>
       rounds: { type: 'string', default: '7' },
       seconds: { type: 'string', default: '40' },
       steps: { type: 'string' },
+      layers: { type: 'boolean', default: false },
       updates: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -127,6 +129,7 @@ export async function main(args: string[], load: Place['load']): Promise<number>
             protocol: {
               rounds: Number(values.rounds),
               seconds: Number(values.seconds),
+              profile: values.layers,
               steps: values.steps ? Number(values.steps) : null,
             },
           };
@@ -186,16 +189,41 @@ function print(o: Outcome, figures: AdapterFigures, say: (line: string) => void)
       t.coldStart.toFixed(1),
     ];
   });
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((r) => r[i]!.length)));
-  const line = (cells: readonly string[]): string =>
-    cells.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ');
   const { gflop } = roofline(o.layers, figures, 0);
   const unit = o.repeats > 1 ? `ms a layer, of ${o.repeats} in a row` : 'ms a step';
   say(
     `\n${o.name}, batch ${o.batch}: ${(o.parameters / 1e6).toFixed(2)} M parameters, ${gflop.toFixed(2)} GFLOP; ${unit}, ${o.timings[0]?.rounds ?? 0} rounds of ${o.timings[0]?.steps ?? 0}`,
   );
-  say(line(head));
-  rows.forEach((row) => say(line(row)));
+  table([head, ...rows], say);
+  for (const { engine, dispatched } of o.timings)
+    if (dispatched) {
+      const kinds = byKind(o.layers, dispatched, figures);
+      const total = kinds.reduce((sum, { ms }) => sum + ms, 0);
+      const percent = (x: number): string => `${(100 * x).toFixed(0)} %`;
+      say(`\n${engine}, every dispatch by itself: ${number(total)} ms`);
+      table(
+        [
+          ['layers', 'of', 'GFLOP', 'dispatches', 'ms', 'share', 'GFLOP/s', 'of roof'],
+          ...kinds.map((k) => [
+            k.kind,
+            k.layers ? String(k.layers) : '',
+            k.gflop ? k.gflop.toFixed(3) : '',
+            String(k.dispatches),
+            number(k.ms),
+            percent(k.ms / total),
+            k.gflop ? number((k.gflop / k.ms) * 1000) : '',
+            percent(k.roofMs / k.ms),
+          ]),
+        ],
+        say,
+      );
+    }
   for (const f of o.failures) say(`${f.engine}: ${f.mismatch ? 'MISMATCH, ' : ''}${f.failure}`);
   say('');
+}
+
+function table(rows: readonly (readonly string[])[], say: (line: string) => void): void {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
+  for (const cells of rows)
+    say(cells.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  '));
 }

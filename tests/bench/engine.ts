@@ -1,13 +1,14 @@
 /** What an engine is to the bench, and ours. */
 
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape } from '../../src/gpu/tape.ts';
+import { Tape, type Recording } from '../../src/gpu/tape.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
 import { attention } from '../../src/ops/attention.ts';
 import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
 import { pack, unpack } from '../../src/ops/pack.ts';
+import { replayTime } from '../../src/ops/tune.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
 import { sample, type SampleOptions } from '../../src/sampler.ts';
@@ -30,6 +31,11 @@ export interface LayerJob {
   readonly x: Float32Array<ArrayBuffer>;
 }
 
+export interface Dispatched {
+  readonly label: string;
+  readonly ms: number;
+}
+
 /** A network, or four layers, ready to run in one engine. */
 export interface Runner {
   /** What is to be said of how it runs. */
@@ -38,6 +44,8 @@ export interface Runner {
   predict(t: number): Promise<Float32Array>;
   /** So many steps of DDIM from xT, each on the state before it: x_0, in our memory. (Of layers: so many runs.) */
   run(steps: number): Promise<Float32Array>;
+  /** Milliseconds of every dispatch of a step by itself, by label. */
+  profile?(): Promise<Dispatched[]>;
   /** Median milliseconds of script in a step of the runs so far. */
   scriptMs?(): number | null;
   destroy(): void;
@@ -97,6 +105,15 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engin
           last = value.xT;
         }
       },
+      async profile() {
+        const [height, width] = sampleSize!;
+        const plan = await model.takePlan({ count: batch, height, width });
+        try {
+          return await profile(gpu, plan.step);
+        } finally {
+          model.givePlanBack(plan);
+        }
+      },
       scriptMs: () => script.sort((a, b) => a - b)[script.length >> 1] ?? null,
       destroy() {
         model.destroy();
@@ -139,6 +156,7 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engin
       note: '',
       predict: () => run(1),
       run,
+      profile: () => profile(gpu, recording),
       destroy() {
         recording.destroy();
         gpu.destroy();
@@ -146,6 +164,17 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engin
     };
   },
 });
+
+/** Each dispatch again and again, in submits of about 20 ms: the best of three. What it writes is of no interest. */
+async function profile(gpu: Gpu, recording: Recording): Promise<Dispatched[]> {
+  const out: Dispatched[] = [];
+  for (const [i, { label }] of recording.commands.entries()) {
+    const time = (times: number) => replayTime(gpu, recording, times, { from: i, to: i + 1 });
+    const times = Math.max(1, Math.min(1000, Math.round(20 / (await time(1)))));
+    out.push({ label, ms: Math.min(await time(times), await time(times), await time(times)) });
+  }
+  return out;
+}
 
 function layerWeights(gpu: Gpu, layer: Layer, name: string, dtype: DType): ConvWeights {
   const upload = (data: Float32Array<ArrayBuffer>): GPUBuffer => {

@@ -1,7 +1,7 @@
 /** The protocol: outputs first, then times, interleaved. Runs in Node and in the page alike. */
 
 import { countsOf, longestSubmit, memory, type Counts } from './probe.ts';
-import type { Runner } from './engine.ts';
+import type { Dispatched, Runner } from './engine.ts';
 
 export interface Contender {
   readonly name: string;
@@ -17,6 +17,8 @@ export interface Protocol {
   readonly rounds: number;
   /** Seconds for the rounds; at least three are made. */
   readonly seconds: number;
+  /** Whether every dispatch is timed, too, where the engine can. */
+  readonly profile: boolean;
   /** Steps of a timed run; as many as the slowest contender makes in about a second unless given. */
   readonly steps: number | null;
   log(line: string): void;
@@ -41,6 +43,8 @@ export interface Timing {
   readonly longestSubmitMs: number;
   /** Milliseconds of script a step; null where it cannot be told from waiting. */
   readonly scriptMs: number | null;
+  /** Every dispatch of a step, timed by itself. */
+  readonly dispatched?: readonly Dispatched[];
   readonly note: string;
 }
 export interface Failure {
@@ -81,7 +85,7 @@ export async function compare(
   contenders: readonly Contender[],
   protocol: Protocol,
 ): Promise<{ timings: Timing[]; failures: Failure[] }> {
-  const { compareAt, rounds, seconds, log } = protocol;
+  const { compareAt, rounds, seconds, profile, log } = protocol;
   const ready: Ready[] = [];
   const failures: Failure[] = [];
   let wanted: Float32Array[] | null = null;
@@ -167,6 +171,7 @@ export async function compare(
       counts: Object.fromEntries(each) as unknown as Counts,
       longestSubmitMs: await longestSubmit(() => runner.run(1)),
       scriptMs: runner.scriptMs?.() ?? null,
+      ...(profile && runner.profile ? { dispatched: await runner.profile() } : {}),
       note: runner.note,
     });
     runner.destroy();

@@ -104,3 +104,43 @@ export function roofline(
     kinds: rows,
   };
 }
+
+export interface KindRow {
+  readonly kind: string;
+  readonly layers: number;
+  readonly gflop: number;
+  readonly dispatches: number;
+  /** Milliseconds that these dispatches took, each by itself. */
+  readonly ms: number;
+  /** The least that they could take, by the adapter's figures. */
+  readonly roofMs: number;
+}
+
+/** What every kind of layer took, beside its roofline; the slowest first. A dispatch belongs to the layer that its label names. */
+export function byKind(
+  layers: readonly LayerCost[],
+  dispatched: readonly { readonly label: string; readonly ms: number }[],
+  figures: AdapterFigures,
+): KindRow[] {
+  const names = layers.toSorted((a, b) => b.name.length - a.name.length);
+  const rows = new Map<string, { -readonly [K in keyof KindRow]: KindRow[K] }>();
+  const row = (kind: string) => {
+    if (!rows.has(kind)) rows.set(kind, { kind, layers: 0, gflop: 0, dispatches: 0, ms: 0, roofMs: 0 });
+    return rows.get(kind)!;
+  };
+  for (const layer of layers) {
+    const r = row(layer.kind);
+    r.layers++;
+    r.gflop += layer.flops / 1e9;
+    r.roofMs += milliseconds(layer, figures);
+  }
+  for (const { label, ms } of dispatched) {
+    const owner = names.find(({ name }) => label === name || label.startsWith(`${name}.`));
+    // The time projections of all blocks are one product here.
+    const r = row(owner?.kind ?? (label.startsWith('time_emb_proj') ? 'linear' : 'other'));
+    r.dispatches++;
+    r.ms += ms;
+    r.roofMs += figures.dispatchMicroseconds / 1000;
+  }
+  return [...rows.values()].sort((a, b) => b.ms - a.ms);
+}
