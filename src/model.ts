@@ -2,7 +2,7 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import { run, Tape, type Recording, type Variants } from './gpu/tape.ts';
+import { LEAST, run, Tape, type Recording, type Variants } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
 import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from './memory.ts';
 import { pack } from './ops/pack.ts';
@@ -88,10 +88,11 @@ export class Model {
   readonly schedulerConfig: SchedulerConfig;
   /** Names of the classes; empty when the model has none. */
   readonly labels: readonly string[];
-  /** How its layers are computed. */
-  readonly variants: Variants;
   readonly #weights: UNetWeights;
   readonly #memory: number | undefined;
+  #variants: Variants;
+  /** Used to build: without quads once a shader was refused. */
+  #builder: Gpu;
   #plan: StepPlan | null = null;
 
   private constructor(
@@ -104,8 +105,8 @@ export class Model {
     memory: number | undefined,
     variants: Variants,
   ) {
-    this.variants = variants;
-    this.gpu = gpu;
+    this.#variants = variants;
+    this.gpu = this.#builder = gpu;
     this.label = label;
     this.config = config;
     this.schedulerConfig = schedulerConfig;
@@ -171,6 +172,11 @@ export class Model {
     return this.config.outChannels === 2 * this.config.inChannels;
   }
 
+  /** How its layers are computed. */
+  get variants(): Variants {
+    return this.#variants;
+  }
+
   get dtype(): DType {
     return this.#weights.dtype;
   }
@@ -187,8 +193,8 @@ export class Model {
     readonly timestep: Float32Array<ArrayBuffer>;
     readonly labels: readonly number[] | Float32Array<ArrayBuffer> | null;
   }): Promise<{ shape: Shape; eps: Float32Array<ArrayBuffer> }> {
-    const { gpu, config } = this;
-    const { shape, sample, timestep } = inputs;
+    const { config } = this;
+    const { shape, timestep } = inputs;
     const [n, c, h, w] = shape;
     if (c !== config.inChannels)
       throw new DiffusionError(
@@ -204,6 +210,19 @@ export class Model {
       );
     checkSize(config, h, w, this.label);
     const labels = this.#checkLabels(inputs.labels && [...inputs.labels], n);
+    return this.#plainly(() => this.#predict(inputs, labels));
+  }
+
+  async #predict(
+    {
+      shape,
+      sample,
+      timestep,
+    }: { shape: Shape; sample: Float32Array<ArrayBuffer>; timestep: Float32Array<ArrayBuffer> },
+    labels: readonly number[] | null,
+  ): Promise<{ shape: Shape; eps: Float32Array<ArrayBuffer> }> {
+    const { gpu, config } = this;
+    const [n] = shape;
     const tape = new Tape(this.variants);
     const x = tape.pinned('sample', shape, 'f32');
     const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
@@ -217,8 +236,9 @@ export class Model {
         : labelTensor;
     const classes = vectors ?? labelBuffer;
     const out = recordNetwork(tape, config, this.#weights, { x, timestep: t, labels: classes, passes: 1 }, bindingLimit(gpu)); // prettier-ignore
-    const recording = await tape.build(gpu, 'eps');
+    let recording: Recording | null = null;
     try {
+      recording = await tape.build(this.#builder, 'eps');
       gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
       gpu.device.queue.writeBuffer(t.storage.buffer!, 0, timestep);
       if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels!));
@@ -228,7 +248,7 @@ export class Model {
         run(gpu.device, recording, piece);
       return { shape: out.shape, eps: await readTensor(gpu, out) };
     } finally {
-      recording.destroy();
+      recording?.destroy();
       labelBuffer?.destroy();
     }
   }
@@ -244,7 +264,7 @@ export class Model {
       last.destroy();
       this.#plan = null;
     }
-    const plan = await this.#makePlan(shape);
+    const plan = await this.#plainly(() => this.#makePlan(shape));
     this.#plan ??= plan;
     return plan;
   }
@@ -257,6 +277,20 @@ export class Model {
   destroy(): void {
     this.#plan?.destroy();
     this.#weights.destroy();
+  }
+
+  /** Where a driver refuses a shader, once more with those that ask least of it: slower, and no dead end. */
+  async #plainly<R>(build: () => Promise<R>): Promise<R> {
+    try {
+      return await build();
+    } catch (error) {
+      const refused = error instanceof DiffusionError && error.code === 'gpu-error';
+      if (!refused || this.#variants === LEAST) throw error;
+      this.gpu.check(); // a device that is broken stays so
+      this.#variants = LEAST;
+      this.#builder = { ...this.gpu, quads: false };
+      return build();
+    }
   }
 
   async #makePlan(shape: StepShape): Promise<StepPlan> {
@@ -278,7 +312,7 @@ export class Model {
     };
     const built: Recording[] = [];
     const build = async (recorded: Tape, name: string): Promise<Recording> => {
-      const recording = await recorded.build(gpu, name);
+      const recording = await recorded.build(this.#builder, name);
       built.push(recording);
       return recording;
     };

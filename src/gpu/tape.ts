@@ -94,6 +94,9 @@ export interface Variants {
 /** What suits no adapter in particular. */
 export const PLAIN: Variants = { conv: () => 'direct', lanes: 64, alone: false };
 
+/** What asks least of a driver: no barriers but the norms', no workgroup memory but theirs. */
+export const LEAST: Variants = { ...PLAIN, alone: true };
+
 export class Tape {
   readonly dispatches: Dispatch[] = [];
   /** Dispatches that run once, when the tape is built: weights in another form. */
@@ -179,6 +182,7 @@ export class Tape {
     device.pushErrorScope('validation');
     device.pushErrorScope('out-of-memory');
     const pipelines = Promise.all(all.map((d) => pipeline(gpu, d)));
+    pipelines.catch(() => {}); // awaited below, after the error scopes
     const owned = plan(this.dispatches).map(({ bytes, tensors, usage }) => {
       const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
       for (const tensor of tensors) tensor.buffer = buffer;

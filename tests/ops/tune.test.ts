@@ -127,3 +127,43 @@ it.each([
   expectClose(eps, numbers('eps'), { atol: 2e-4, rtol: 0 }, 'eps');
   model.destroy();
 });
+
+it('a driver that refuses a shader gets those that ask least of it; one that refuses all is said to', async () => {
+  const files = diskFiles(at('tests/fixtures/unets/attention'));
+  const inputs = { shape: [1, 3, 16, 16] as const, sample: Float32Array.from({ length: 768 }, (_, i) => Math.sin(i)), timestep: Float32Array.of(500), labels: [2] }; // prettier-ignore
+  const asHardware = (refuses: (label: string) => boolean): Gpu => {
+    const device = new Proxy(gpu().device, {
+      get(target, key) {
+        const value = Reflect.get(target, key) as unknown;
+        if (key === 'createComputePipelineAsync')
+          return (descriptor: GPUComputePipelineDescriptor) =>
+            refuses(descriptor.label!)
+              ? Promise.reject(new Error(`no ${descriptor.label}`))
+              : target.createComputePipelineAsync(descriptor);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    return { ...gpu(), device, isSoftware: false };
+  };
+  const plain = await Model.load(gpu(), files);
+  const { eps: wanted } = await plain.predict(inputs);
+  const model = await Model.load(
+    asHardware((label) => label === 'conv2d_tiled'),
+    files,
+    { tune: false },
+  );
+  const shape = { cIn: 32, cOut: 32, size: 3, stride: 1, h: 16, w: 16 };
+  expect(model.variants.conv(shape)).toBe('tiled-16');
+  expectClose((await model.predict(inputs)).eps, wanted, { atol: 1e-4, rtol: 0 }, 'eps');
+  expect(model.variants.conv(shape)).toBe('direct');
+  const none = await Model.load(
+    asHardware(() => true),
+    files,
+    { tune: false },
+  );
+  await expect(none.predict(inputs)).rejects.toMatchObject({ code: 'gpu-error' });
+  await expect(none.takePlan({ count: 1, height: 16, width: 16 })).rejects.toMatchObject({
+    code: 'gpu-error',
+  });
+  for (const each of [plain, model, none]) each.destroy();
+});
