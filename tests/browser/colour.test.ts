@@ -49,7 +49,7 @@ beforeAll(async () => {
     title: 'Colours',
     licence: 'none',
     shape: [3, 16, 16],
-    bytes: 3e6,
+    bytes: 9e6,
     files: described,
   });
 }, 300_000);

@@ -3,8 +3,8 @@
     python weights/train/avatars/train.py --minutes 90
     python weights/train/avatars/train.py --size 64 --batch 256 --bf16 --compile --images 12000000   # on a GPU
 
-Resumes from the last checkpoint in weights/train/runs/avatars (avatars-64); without one, `--start weights/train/avatars/checkpoint` goes on
-from the exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls linearly to zero
+Resumes from the last checkpoint in weights/train/runs/avatars (avatars-64); without one, `--start weights/avatars` goes on from the
+exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls linearly to zero
 over the last quarter of `--images` or `--minutes`, what ends first; a finished run is continued by more of it. data.mjs may
 still be drawing. (torch.compile makes it 12 % faster on an AVX2 core, after minutes: not worth it there.)
 """
