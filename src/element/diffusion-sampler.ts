@@ -566,8 +566,11 @@ export class DiffusionSampler extends Base {
       run.textContent = `Run on my GPU${bytes === null ? '' : `, ${megabytes(bytes)}`}`;
       title.textContent = [source.title, source.licence].filter(Boolean).join(' · ');
       title.hidden = false;
-      this.#shape = source.shape ?? GREY;
-      this.#drawPoster();
+      const shape = source.shape ?? GREY;
+      if (String(shape) !== String(this.#shape)) {
+        this.#shape = shape;
+        this.#drawPoster();
+      }
     } catch (error) {
       if (this.#connection && this.#status === 'poster') this.#fail(error);
       return;

@@ -251,7 +251,7 @@ describe('quiet', () => {
     await page.waitForTimeout(200);
     const draws = await page.evaluate(() => window.watch.draws);
     expect(draws.length).toBeGreaterThan(3);
-    for (let i = 1; i < draws.length; i++) expect(draws[i]! - draws[i - 1]!).toBeGreaterThanOrEqual(98);
+    for (let i = 1; i < draws.length; i++) expect(draws[i]! - draws[i - 1]!).toBeGreaterThanOrEqual(90); // 100, less what encoding wavers by
     await page.close();
   });
 

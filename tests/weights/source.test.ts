@@ -55,7 +55,7 @@ it('a bundled model, with progress to the last byte', async () => {
     same(await source.files.read(path), read(`weights/digits/${path}`));
   expect(await source.files.read('README.md')).toBe(null);
   expect(seen.at(-1)).toEqual([source.bytes, source.bytes]);
-  await expect(openSource('letters', { base: new URL('weights/', origin) })).rejects.toMatchObject({ code: 'bad-option', action: 'Choose digits.' });
+  await expect(openSource('letters', { base: new URL('weights/', origin) })).rejects.toMatchObject({ code: 'bad-option', action: 'Choose digits or avatars.' });
 }); // prettier-ignore
 
 it('a folder without a manifest works, with a notice', async () => {
