@@ -182,6 +182,8 @@ export class DiffusionSampler extends Base {
   #drawn: { readonly xT: Tensor; readonly view: StateView } | null = null;
   #paintTimer: ReturnType<typeof setTimeout> | undefined;
   #loopTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Of somebody, on what is to happen; so many so far. */
+  #decisions = 0;
   #seen = false;
   /** Paused by us, because nobody could see it. */
   #resting = false;
@@ -766,6 +768,7 @@ export class DiffusionSampler extends Base {
     const player = this.#player!;
     const { steps, forks, options } = player;
     const seconds = (performance.now() - this.#began) / 1000;
+    const decisions = this.#decisions;
     announce(`${this.#alternative()}: done.`);
     try {
       const { recipeOf } = await import('./picture.ts');
@@ -776,7 +779,7 @@ export class DiffusionSampler extends Base {
       console.warn('diffusion-sampler: the recipe of the run could not be written.', error);
     }
     this.#emit('done', { steps, seed: options?.seed ?? 0, seconds });
-    if (!this.loop || !this.#connection) return;
+    if (!this.loop || !this.#connection || decisions !== this.#decisions) return;
     this.#loopTimer = setTimeout(() => {
       this.seed += this.count;
       void this.#quietly(() => this.play());
@@ -810,6 +813,7 @@ export class DiffusionSampler extends Base {
 
   /** Nothing happens by itself any more: somebody has decided what to do. */
   #rest(): void {
+    this.#decisions++;
     clearTimeout(this.#loopTimer);
     this.#resting = false;
   }
