@@ -5,6 +5,10 @@
 // it brings what is needed of the input and of the weights to workgroup memory, once for all; then every invocation
 // multiplies for ROWS / THREADS pixels, 4 or with TALL 8, and one block or with WIDE two, in registers. Sums are in f32.
 // With UPSAMPLED the input is half as wide and high, and every pixel counts for 2 x 2.
+//
+// With SPLIT the sum goes to PARTS workgroups, where an image has too few pixels to fill a GPU: each takes its share of the
+// steps (four blocks of input channels at one kernel position), and its sums go to `partial`, where
+// shaders/conv2d_sum.wgsl adds them and does the rest. No atomics: the order of the sums is always the same.
 
 override WORKGROUP: u32; // 64
 
@@ -24,13 +28,18 @@ struct Layer {
   TILES: u32, // of ROWS pixels
   TIME_OF: u32, // blocks of an image in timeBias
   TIME_FIRST: u32,
+  PARTS: u32, // 1 unless SPLIT
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
+#if SPLIT
+@group(0) @binding(0) var<storage, read_write> partial: array<vec4f>; // (PARTS, the output)
+#else
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
+@group(0) @binding(3) var<storage, read> bias: array<T4>;
+#endif
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<T4>; // columns of the 4x4 matrices
-@group(0) @binding(3) var<storage, read> bias: array<T4>;
 #if TIME_BIAS
 @group(0) @binding(4) var<storage, read> timeBias: array<T4>;
 #endif
@@ -46,12 +55,15 @@ const DEPTH = 4u; // blocks of input channels at a time
 var<workgroup> pixels: array<T4, ROWS * DEPTH>; // [block][pixel]
 var<workgroup> weights: array<T4, COLUMNS * DEPTH * 4u>; // [block out][block in][column]
 
-fn store(row: u32, co: u32, sum: vec4f) {
+fn store(part: u32, row: u32, co: u32, sum: vec4f) {
   if (row >= layer.N * layer.PIXELS || co >= layer.CO_BLOCKS) {
     return;
   }
   let n = row / layer.PIXELS;
   let at = (n * layer.CO_BLOCKS + co) * layer.PIXELS + row % layer.PIXELS;
+#if SPLIT
+  partial[part * layer.N * layer.CO_BLOCKS * layer.PIXELS + at] = sum;
+#else
   var value = sum + vec4f(bias[co]);
 #if TIME_BIAS
   value += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + co]);
@@ -63,6 +75,7 @@ fn store(row: u32, co: u32, sum: vec4f) {
   output[at] = T4(activation(value * layer.SCALE));
 #else
   output[at] = T4(value * layer.SCALE);
+#endif
 #endif
 }
 
@@ -80,7 +93,12 @@ fn main(
   // No early return: all are needed at the barriers.
   let id = group.y * groups.x + group.x;
   let first_row = id % layer.TILES * ROWS;
-  let first_column = id / layer.TILES * COLUMNS;
+  let first_column = id / layer.TILES / layer.PARTS * COLUMNS;
+  // Of its steps.
+  let part = id / layer.TILES % layer.PARTS;
+  let depths = (layer.CI_BLOCKS + DEPTH - 1u) / DEPTH;
+  let begin = part * (layer.K * layer.K * depths) / layer.PARTS;
+  let end = (part + 1u) * (layer.K * layer.K * depths) / layer.PARTS;
   // The pixel that this invocation loads, of some blocks.
   let own_row = min(first_row + lane % ROWS, layer.N * layer.PIXELS - 1u);
   let n = own_row / layer.PIXELS;
@@ -120,7 +138,9 @@ fn main(
 #endif
 #endif
 
-  for (var tap = 0u; tap < layer.K * layer.K; tap++) {
+  for (var tap = begin / depths; tap * depths < end; tap++) {
+    let ci_begin = (max(begin, tap * depths) - tap * depths) * DEPTH;
+    let ci_end = (min(end, (tap + 1u) * depths) - tap * depths) * DEPTH;
     // Through u32, what is left of or above the image is beyond its end.
     let py = u32(top + i32(tap / layer.K));
     let px = u32(left + i32(tap % layer.K));
@@ -130,7 +150,7 @@ fn main(
 #else
     let at = n * layer.CI_BLOCKS * plane + py * width + px;
 #endif
-    for (var ci = 0u; ci < layer.CI_BLOCKS; ci += DEPTH) {
+    for (var ci = ci_begin; ci < ci_end; ci += DEPTH) {
       for (var d = lane / ROWS; d < DEPTH; d += 64u / ROWS) {
         let real = inside && ci + d < layer.CI_BLOCKS;
         pixels[d * ROWS + lane % ROWS] = select(T4(0), input[select(0u, at + (ci + d) * plane, real)], real);
@@ -184,26 +204,26 @@ fn main(
 
   let row = first_row + x;
   let co = first_column + y;
-  store(row, co, s00);
-  store(row + THREADS, co, s01);
-  store(row + 2u * THREADS, co, s02);
-  store(row + 3u * THREADS, co, s03);
+  store(part, row, co, s00);
+  store(part, row + THREADS, co, s01);
+  store(part, row + 2u * THREADS, co, s02);
+  store(part, row + 3u * THREADS, co, s03);
 #if TALL
-  store(row + 4u * THREADS, co, s04);
-  store(row + 5u * THREADS, co, s05);
-  store(row + 6u * THREADS, co, s06);
-  store(row + 7u * THREADS, co, s07);
+  store(part, row + 4u * THREADS, co, s04);
+  store(part, row + 5u * THREADS, co, s05);
+  store(part, row + 6u * THREADS, co, s06);
+  store(part, row + 7u * THREADS, co, s07);
 #endif
 #if WIDE
-  store(row, co + 64u / THREADS, s10);
-  store(row + THREADS, co + 64u / THREADS, s11);
-  store(row + 2u * THREADS, co + 64u / THREADS, s12);
-  store(row + 3u * THREADS, co + 64u / THREADS, s13);
+  store(part, row, co + 64u / THREADS, s10);
+  store(part, row + THREADS, co + 64u / THREADS, s11);
+  store(part, row + 2u * THREADS, co + 64u / THREADS, s12);
+  store(part, row + 3u * THREADS, co + 64u / THREADS, s13);
 #if TALL
-  store(row + 4u * THREADS, co + 64u / THREADS, s14);
-  store(row + 5u * THREADS, co + 64u / THREADS, s15);
-  store(row + 6u * THREADS, co + 64u / THREADS, s16);
-  store(row + 7u * THREADS, co + 64u / THREADS, s17);
+  store(part, row + 4u * THREADS, co + 64u / THREADS, s14);
+  store(part, row + 5u * THREADS, co + 64u / THREADS, s15);
+  store(part, row + 6u * THREADS, co + 64u / THREADS, s16);
+  store(part, row + 7u * THREADS, co + 64u / THREADS, s17);
 #endif
 #endif
 }

@@ -79,7 +79,9 @@ export interface ConvShape {
   readonly w: number;
 }
 
-export type ConvVariant = 'direct' | 'winograd' | 'tiled-16' | 'tiled-32' | 'tiled-64';
+/** tiled-R/P: tiles of R pixels, the sum of each in P parts. */
+export type ConvVariant =
+  'direct' | 'winograd' | 'tiled-16' | 'tiled-16/4' | 'tiled-16/16' | 'tiled-32' | 'tiled-64';
 
 /** How a network is computed on an adapter (ops/variants.ts). */
 export interface Variants {

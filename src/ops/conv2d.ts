@@ -1,4 +1,5 @@
 import code from '../../shaders/conv2d.wgsl?raw';
+import sumCode from '../../shaders/conv2d_sum.wgsl?raw';
 import tiledCode from '../../shaders/conv2d_tiled.wgsl?raw';
 import inputCode from '../../shaders/winograd_input.wgsl?raw';
 import outputCode from '../../shaders/winograd_output.wgsl?raw';
@@ -154,9 +155,22 @@ const grid = (n: number, cOut: number, pixels: number) => ({
 /** Pixels and blocks of output channels of a workgroup, and invocations along the pixels; each has 4 or 8 pixels, 1 or 2 blocks. */
 const TILES = {
   'tiled-16': { ROWS: 16, COLUMNS: 16, THREADS: 4 },
+  'tiled-16/4': { ROWS: 16, COLUMNS: 16, THREADS: 4, parts: 4 },
+  'tiled-16/16': { ROWS: 16, COLUMNS: 16, THREADS: 4, parts: 16 },
   'tiled-32': { ROWS: 32, COLUMNS: 16, THREADS: 8 },
   'tiled-64': { ROWS: 64, COLUMNS: 16, THREADS: 8 },
-} as const;
+} as const satisfies Record<string, Tile>;
+
+interface Tile {
+  readonly ROWS: number;
+  readonly COLUMNS: number;
+  readonly THREADS: number;
+  /** Workgroups that share a sum (split K); 1 unless given. */
+  readonly parts?: number;
+}
+
+/** Blocks of input channels of a step of the sum. */
+const DEPTH = 4;
 
 /** A product of matrices in workgroup memory. */
 function tiled(
@@ -167,7 +181,7 @@ function tiled(
   shape: Shape,
   { top, left }: Padding,
   options: ConvOptions,
-  tile: (typeof TILES)[keyof typeof TILES],
+  { parts: most = 1, ...tile }: Tile,
 ): Tensor {
   const [n, , hSmall, wSmall] = x.shape;
   const [, , h, width] = shape;
@@ -177,16 +191,21 @@ function tiled(
   const { defines, text, bindings } = extras(options);
   const { ROWS, COLUMNS, THREADS } = tile;
   const tiles = Math.ceil((n * h * width) / ROWS);
+  const parts = Math.min(most, Math.ceil(blocks(w.cIn) / DEPTH) * w.size ** 2);
+  const split = parts > 1;
+  const partial = split ? tape.temp(`${label}.parts`, [parts * n, w.cOut, h, width], 'f32') : null;
+  const time = partOf(options.timeBias ?? null, 'TIME');
   tape.record({
-    label,
-    shader: { name: 'conv2d_tiled', code: text + tiledCode },
+    label: split ? `${label}.parts` : label,
+    shader: { name: 'conv2d_tiled', code: split ? tiledCode : text + tiledCode },
     dtype: x.dtype,
     defines: {
       ...tile,
       TALL: ROWS / THREADS === 8,
       WIDE: (COLUMNS * THREADS) / WORKGROUP === 2,
       UPSAMPLED: upsampled,
-      ...defines,
+      SPLIT: split,
+      ...(split ? extras({}).defines : defines),
     },
     constants: {
       N: n,
@@ -202,13 +221,32 @@ function tiled(
       SCALE: scale,
       PIXELS: h * width,
       TILES: tiles,
-      ...partOf(options.timeBias ?? null, 'TIME'),
+      PARTS: parts,
+      ...time,
     },
-    bindings: [out, x, w.weight, w.bias, ...bindings],
-    threads: tiles * Math.ceil(blocks(w.cOut) / COLUMNS) * WORKGROUP,
+    bindings: partial ? [partial, x, w.weight] : [out, x, w.weight, w.bias, ...bindings],
+    threads: tiles * parts * Math.ceil(blocks(w.cOut) / COLUMNS) * WORKGROUP,
     workgroupSize: WORKGROUP,
     flops: 2 * n * w.cOut * h * width * w.cIn * w.size ** 2,
   });
+  if (partial)
+    tape.record({
+      label,
+      shader: { name: 'conv2d_sum', code: text + sumCode },
+      dtype: x.dtype,
+      defines,
+      constants: {
+        N: n,
+        CO_BLOCKS: blocks(w.cOut),
+        PIXELS: h * width,
+        PARTS: parts,
+        SCALE: scale,
+        ...time,
+      },
+      bindings: [out, partial, null, w.bias, ...bindings],
+      threads: n * blocks(w.cOut) * h * width,
+      workgroupSize: WORKGROUP,
+    });
   return out;
 }
 

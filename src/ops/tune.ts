@@ -23,7 +23,7 @@ import { blocks, type DType, type Tensor } from '../tensor.ts';
 import { f16ToF32 } from '../weights/half.ts';
 import { conv2d, type ConvWeights } from './conv2d.ts';
 import { toDType } from './packing.ts';
-import { takesWinograd, variantsFor } from './variants.ts';
+import { takesSplit, takesWinograd, variantsFor } from './variants.ts';
 
 export interface TuneOptions {
   /** Where choices are kept from one visit to the next: `localStorage`, or anything like it. */
@@ -52,18 +52,24 @@ const candidate = (name: ConvVariant): Candidate => ({
 function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
   const names: ConvVariant[] = ['direct'];
   if (takesWinograd(shape)) names.push('winograd');
-  if (!isSoftware) names.push('tiled-16', 'tiled-32', 'tiled-64');
+  if (!isSoftware) {
+    names.push('tiled-16', 'tiled-32', 'tiled-64');
+    if (takesSplit(shape, 4)) names.push('tiled-16/4');
+    if (takesSplit(shape, 16)) names.push('tiled-16/16');
+  }
   return names.map(candidate);
 }
 
 /** The largest difference from the plain kernel's result that rounding explains, relative to the largest number. */
 const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
 
-const STORE = 'diffusion-sampler tuning 1';
+const STORE = 'diffusion-sampler tuning 2';
 const NAMES: readonly string[] = [
   'direct',
   'winograd',
   'tiled-16',
+  'tiled-16/4',
+  'tiled-16/16',
   'tiled-32',
   'tiled-64',
 ] satisfies ConvVariant[];

@@ -22,12 +22,27 @@ export const softwareTable: Variants['conv'] = (shape) => {
   return pays && takesWinograd(shape) ? 'winograd' : 'direct';
 };
 
-/** For GPUs that were not measured: the largest tile that still gives 64 workgroups; few channels fill none. */
-export const hardwareTable: Variants['conv'] = ({ cIn, cOut, h, w }) => {
-  if (Math.min(cIn, cOut) < 16) return 'direct';
-  const groups = (rows: number): number => Math.ceil((h * w) / rows) * Math.ceil(blocks(cOut) / 16);
-  if (groups(64) >= 64) return 'tiled-64';
-  return groups(32) >= 64 ? 'tiled-32' : 'tiled-16';
+/** Workgroups of the tiled convolution with so many rows. */
+const groups = ({ cOut, h, w }: ConvShape, rows: number): number =>
+  Math.ceil((h * w) / rows) * Math.ceil(blocks(cOut) / 16);
+
+/** Workgroups that a GPU needs to be busy: a guess. */
+const BUSY = 64;
+
+/** Whether even the smallest tiles leave a GPU idle, and the sum is long enough to be shared. */
+export const takesSplit = (shape: ConvShape, parts: number): boolean =>
+  groups(shape, 16) < BUSY && Math.ceil(blocks(shape.cIn) / 4) * shape.size ** 2 >= 4 * parts;
+
+/**
+ * For GPUs that were not measured: the largest tile that still gives 64 workgroups, of the smallest one as many parts as
+ * that takes; few channels fill none.
+ */
+export const hardwareTable: Variants['conv'] = (shape) => {
+  if (Math.min(shape.cIn, shape.cOut) < 16) return 'direct';
+  if (groups(shape, 64) >= BUSY) return 'tiled-64';
+  if (groups(shape, 32) >= BUSY) return 'tiled-32';
+  if (groups(shape, 16) * 4 < BUSY && takesSplit(shape, 16)) return 'tiled-16/16';
+  return takesSplit(shape, 4) ? 'tiled-16/4' : 'tiled-16';
 };
 
 /**

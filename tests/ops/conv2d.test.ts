@@ -76,9 +76,9 @@ function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
   };
 }
 
-const KINDS = (['direct', 'winograd', 'tiled-16', 'tiled-32', 'tiled-64'] as const).flatMap((v) =>
-  DTYPES.map((d) => [v, d] as const),
-);
+const KINDS = (
+  ['direct', 'winograd', 'tiled-16', 'tiled-16/4', 'tiled-16/16', 'tiled-32', 'tiled-64'] as const
+).flatMap((v) => DTYPES.map((d) => [v, d] as const));
 /** Of the variants in workgroup memory, which software adapters take long to compile: the smallest has all cases. */
 const SOME = [
   'time bias, residual, scale and relu, many blocks',

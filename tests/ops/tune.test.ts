@@ -99,7 +99,7 @@ it('out of time, the rule decides; software adapters and GPUs have their own', a
     'winograd',
     'winograd',
   ]);
-  expect([32, 16, 4].map((side) => hardwareTable({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16']); // prettier-ignore
+  expect([32, 16, 4].map((side) => hardwareTable({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16/16']); // prettier-ignore
   expect(hardwareTable({ ...SHAPE, cIn: 128, cOut: 128, h: 32, w: 32 })).toBe('tiled-32');
   expect(hardwareTable({ ...SHAPE, cOut: 3 })).toBe('direct');
 });
@@ -153,7 +153,7 @@ it('a driver that refuses a shader gets those that ask least of it; one that ref
     { tune: false },
   );
   const shape = { cIn: 32, cOut: 32, size: 3, stride: 1, h: 16, w: 16 };
-  expect(model.variants.conv(shape)).toBe('tiled-16');
+  expect(model.variants.conv(shape)).toBe('tiled-16/4');
   expectClose((await model.predict(inputs)).eps, wanted, { atol: 1e-4, rtol: 0 }, 'eps');
   expect(model.variants.conv(shape)).toBe('direct');
   const none = await Model.load(
