@@ -12,8 +12,8 @@
 // for (h_4, h_5, -, -). A factor of zero leaves its number out, also one that is not finite.
 // z comes from the generator, stream 1, step `index` (src/scheduler/noise.ts), or with GIVEN from a buffer.
 // All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output as in shaders/lib/step.wgsl.
-// `fault` becomes 1 when a number that is not finite enters the state: seen in its bits, since WGSL may assume
-// that there are none.
+// `fault` becomes 1 when the network gives a number that is not finite, or one enters the state: seen in its bits, since
+// WGSL may assume that there are none. (Clamped, one that is not finite may look like -1.)
 //
 // One invocation updates four consecutive elements of one image.
 
@@ -40,6 +40,10 @@ fn term(factor: f32, number: f32) -> f32 {
     return 0.0;
   }
   return factor * number;
+}
+
+fn infinite(number: f32) -> bool {
+  return (bitcast<u32>(number) & 0x7f800000u) == 0x7f800000u;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -111,7 +115,7 @@ fn main(
       }
       x0Hat[at] = x0;
       x[at] = next;
-      if ((bitcast<u32>(next) & 0x7f800000u) == 0x7f800000u) {
+      if (infinite(next) || infinite(m)) {
         atomicOr(&fault, 1u);
       }
     }

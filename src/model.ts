@@ -8,7 +8,7 @@ import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from '
 import { pack } from './ops/pack.ts';
 import { tune, type TuneOptions } from './ops/tune.ts';
 import { variantsFor } from './ops/variants.ts';
-import { bufferSize, recordNetwork, recordStep, type StepShape } from './record.ts';
+import { bufferSize, recordNetwork, recordStep, type Ahead, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 import { normalTable } from './scheduler/normal_table.ts';
 import type { DType, Shape, Tensor } from './tensor.ts';
@@ -45,9 +45,11 @@ export interface StepPlan {
   readonly x0Hat: Tensor;
   /** What the sampler remembers, planar (slots * count, C, H, W); null without slots. */
   readonly history: Tensor | null;
-  /** (passes * count, 1, 1, 1): the timestep of every image that the network sees. */
+  /** What the network takes from timesteps and classes, of many steps at a time; null where a step computes its own. */
+  readonly ahead: Ahead<Recording> | null;
+  /** (passes * count, 1, 1, 1): the timestep of every image that the network sees; without memory where nothing reads it. */
   readonly timestep: Tensor;
-  /** One class an image that the network sees; null for an unconditional model. */
+  /** The class of every image that the network sees, for each of the steps of `ahead`; null for an unconditional model. */
   readonly labels: GPUBuffer | null;
   readonly seeds: GPUBuffer;
   readonly uniforms: GPUBuffer;
@@ -327,11 +329,13 @@ export class Model {
       const step = await build(recorded.step, label);
       const start = await build(recorded.start, 'x_T');
       const jump = recorded.jump && (await build(recorded.jump, 'jump'));
+      const { ahead } = recorded;
       return {
         ...recorded,
         shape,
         step,
         start,
+        ahead: ahead && { ...ahead, tables: await build(ahead.tables, `${label}.times`) },
         repaint: jump && { jump, known: known!, mask: mask!, numbers: repaintNumbers! },
         flops: recorded.step.flops,
         bytes: planned.working,

@@ -7,13 +7,13 @@
 import { DiffusionError } from './errors.ts';
 import { Tape, type Variants } from './gpu/tape.ts';
 import { noise, type NoiseSource } from './ops/noise.ts';
-import { pack, unpack } from './ops/pack.ts';
+import { pack, unpack, type Piece } from './ops/pack.ts';
 import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
 import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
 import { normalTable } from './scheduler/normal_table.ts';
-import type { Shape, Storage, Tensor } from './tensor.ts';
+import { blocks, bytesOf, type Shape, type Storage, type Tensor } from './tensor.ts';
 import { checkSize, type UNetConfig } from './unet/config.ts';
-import { recordUNet } from './unet/unet.ts';
+import { recordTimes, recordUNet, timeLayers, type Times } from './unet/unet.ts';
 import type { UNetWeights } from './unet/weights.ts';
 
 /** What a recording of one step is made for; what is absent is off. */
@@ -39,6 +39,24 @@ export type MakeBuffer = (label: string, bytes: number, usage: number) => GPUBuf
 /** A multiple of what every binding takes. */
 export const bufferSize = (bytes: number): number => Math.ceil(bytes / 16) * 16;
 
+/** What the network takes from timesteps and classes, of many steps at a time. */
+export interface Ahead<T = Tape> {
+  /** Fills the tables. */
+  readonly tables: T;
+  /** Steps that they hold. */
+  readonly steps: number;
+  /** (steps * passes * count, 1, 1, 1): the timestep of every image that the network sees in the first step, in the second ... */
+  readonly timestep: Tensor;
+  /** What goes from the tables to the network before step k of them: `bytes` from `offset + k * stride` on. */
+  readonly copies: readonly {
+    readonly table: Tensor;
+    readonly offset: number;
+    readonly stride: number;
+    readonly bytes: number;
+    readonly to: Tensor;
+  }[];
+}
+
 export interface RecordedStep {
   /** x_t -> x_{t-1}: network and update. */
   readonly step: Tape;
@@ -46,14 +64,18 @@ export interface RecordedStep {
   readonly start: Tape;
   /** Noises the whole state (RePaint); null unless masked. */
   readonly jump: Tape | null;
+  /** Null where a step computes its own: when the tables would be large. */
+  readonly ahead: Ahead | null;
   readonly x: Tensor;
   readonly x0Hat: Tensor;
   /** What the sampler remembers, planar (slots * count, C, H, W); null without slots. */
   readonly history: Tensor | null;
+  /** (passes * count, 1, 1, 1): the timestep of every image that the network sees; without memory where nothing reads it. */
   readonly timestep: Tensor;
   readonly z: Tensor | null;
   readonly known: Tensor | null;
   readonly mask: Tensor | null;
+  /** One u32 for each timestep of `ahead`, or without it of `timestep`. */
   readonly labels: GPUBuffer | null;
   readonly seeds: GPUBuffer;
   readonly normalTable: GPUBuffer;
@@ -107,7 +129,9 @@ export function recordStep(
   const timestep = tape.pinned('timestep', [passes * n, 1, 1, 1], 'f32');
   const z = givenNoise ? tape.pinned('z', state, 'f32') : null;
   const history = slots > 0 ? tape.pinned('history', [slots * n, state[1], height, width], 'f32') : null;
-  const labels = config.numClassEmbeds === null ? null : make('labels', passes * n * 4, STORAGE | COPY_DST);
+  const steps = stepsAhead(weights, passes * n, limit);
+  const labels =
+    config.numClassEmbeds === null ? null : make('labels', steps * passes * n * 4, STORAGE | COPY_DST);
   const from: NoiseSource = {
     seeds: make('seeds', n * 8, STORAGE | COPY_DST),
     normalTable: make('normalTable', normalTable.byteLength, STORAGE | COPY_DST),
@@ -115,7 +139,8 @@ export function recordStep(
   const uniforms = make('step', UPDATE_STEP_BYTES, UNIFORM | COPY_DST);
   const fault = make('fault', 4, STORAGE | COPY_SRC | COPY_DST);
 
-  const output = recordNetwork(tape, config, weights, { x, timestep, labels, passes }, limit);
+  const ahead = steps > 1 ? recordAhead(config, weights, steps, passes * n, labels) : null;
+  const output = recordNetwork(tape, config, weights, { x, timestep, labels, passes, ahead }, limit);
   update(tape, 'update', { x, x0Hat, output, step: uniforms, fault, z: z ?? from, history }, measured);
   const painting = masked
     ? {
@@ -130,7 +155,56 @@ export function recordStep(
   const jump = painting && new Tape();
   if (jump) repaint(jump, 'jump', { x, ...painting, source: from });
   const { known = null, mask = null, numbers = null } = painting ?? {};
-  return { step: tape, start, jump, x, x0Hat, history, timestep, z, known, mask, labels, ...from, uniforms, fault, repaintNumbers: numbers }; // prettier-ignore
+  return { step: tape, start, jump, ahead, x, x0Hat, history, timestep, z, known, mask, labels, ...from, uniforms, fault, repaintNumbers: numbers }; // prettier-ignore
+}
+
+/** Steps whose tables are made at a time, and bytes that they may take. */
+const STEPS_AHEAD = 16;
+const TABLES = 2 ** 24;
+
+function stepsAhead(weights: UNetWeights, total: number, limit: number): number {
+  const row = timeLayers(weights).reduce(
+    (sum, label) => sum + blocks(weights.layers.get(label)!.cOut) * 4,
+    0,
+  );
+  return Math.min(STEPS_AHEAD, Math.floor(Math.min(TABLES, limit) / (row * bytesOf[weights.dtype] * total)));
+}
+
+interface Tables extends Omit<Ahead, 'copies'> {
+  readonly times: Times;
+  readonly copies: Ahead['copies'][number][];
+}
+
+function recordAhead(
+  config: UNetConfig,
+  weights: UNetWeights,
+  steps: number,
+  total: number,
+  labels: GPUBuffer | null,
+): Tables {
+  const tables = new Tape();
+  const timestep = tables.pinned('timesteps', [steps * total, 1, 1, 1], 'f32');
+  const times = recordTimes(tables, config, weights, { timestep, labels });
+  for (const table of times.values()) table.storage.pinned = true;
+  return { tables, steps, timestep, times, copies: [] };
+}
+
+/** A piece's own part of a step's row of the tables, which is copied there before the step. */
+function timesFrom(tape: Tape, { times, copies }: Tables, total: number, piece: Piece): Times {
+  return new Map(
+    [...times].map(([label, table]) => {
+      const to = tape.pinned(`${label}.now`, [piece.count, table.shape[1], 1, 1], table.dtype, 'c4');
+      const image = blocks(table.shape[1]) * 4 * bytesOf[table.dtype];
+      copies.push({
+        table,
+        offset: piece.first * image,
+        stride: total * image,
+        bytes: piece.count * image,
+        to,
+      });
+      return [label, to];
+    }),
+  );
 }
 
 /** WebGPU's default maxStorageBufferBindingSize: what every GPU binds in one piece. */
@@ -142,6 +216,8 @@ export interface NetworkInputs {
   readonly labels: GPUBuffer | Tensor | null;
   /** The network sees every image so many times. */
   readonly passes: number;
+  /** Where timestep and labels were taken in already. */
+  readonly ahead?: Tables | null;
 }
 
 /**
@@ -152,7 +228,7 @@ export function recordNetwork(
   tape: Tape,
   config: UNetConfig,
   weights: UNetWeights,
-  { x, timestep, labels, passes }: NetworkInputs,
+  { x, timestep, labels, passes, ahead = null }: NetworkInputs,
   limit: number,
 ): Tensor {
   const [n, , h, w] = x.shape;
@@ -161,16 +237,19 @@ export function recordNetwork(
   const centred = config.centerInputSample ? { scale: 2, offset: -1 } : {};
   // diffusers: what Fourier features tell of the noise level, the output is divided by (Song et al. 2021b, appendix C.1).
   const divisor = config.timeEmbeddingType === 'fourier' ? timestep : null;
-  const record = (onto: Tape, first: number, count: number): void => {
+  const record = (onto: Tape, first: number, count: number, from = ahead): void => {
     const piece = { first, count };
     const sample = pack(onto, 'sample', x, { dtype: weights.dtype, repeat: passes, piece, ...centred });
-    const raw = recordUNet(onto, config, weights, { sample, timestep, labels, piece });
+    const times = from
+      ? timesFrom(onto, from, total, piece)
+      : recordTimes(onto, config, weights, { timestep, labels, piece });
+    const raw = recordUNet(onto, config, weights, { sample, times });
     unpack(onto, 'output', raw, out, divisor, first);
   };
   let pieces = 1;
   if (total > 1 && config.classEmbedType === null) {
     const one = new Tape(tape.variants);
-    record(one, 0, 1);
+    record(one, 0, 1, ahead && { ...ahead, copies: [] });
     const largest = one.largestTemporary;
     if (largest * total > limit) pieces = Math.ceil(total / Math.max(1, Math.floor(limit / largest)));
   }
@@ -180,9 +259,14 @@ export function recordNetwork(
 }
 
 /** Bytes that the tapes of a step allocate besides what `make` made, and the largest piece that a dispatch binds. */
-export function tapesMemory({ step, start, jump }: RecordedStep): { bytes: number; largestBinding: number } {
+export function tapesMemory({ step, start, jump, ahead }: RecordedStep): {
+  bytes: number;
+  largestBinding: number;
+} {
   const owned = new Set<Storage>();
-  const all = [step, start, ...(jump ? [jump] : [])].map((tape) => tape.memory(owned));
+  const all = [step, start, ...(jump ? [jump] : []), ...(ahead ? [ahead.tables] : [])].map((tape) =>
+    tape.memory(owned),
+  );
   return {
     bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
     largestBinding: Math.max(...all.map(({ largestBinding }) => largestBinding)),

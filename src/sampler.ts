@@ -1,7 +1,7 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
-import { run, type Stretch } from './gpu/tape.ts';
+import { run, type Copy, type Stretch } from './gpu/tape.ts';
 import { readBuffer } from './gpu/transfer.ts';
 import { submitsFor, type Model, type StepPlan } from './model.ts';
 import { packRepaint } from './ops/repaint.ts';
@@ -154,7 +154,9 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     device.queue.writeBuffer(plan.fault, 0, new Uint32Array(1));
     if (plan.labels && classes) {
       const nulls = Array<number>(count).fill(config.nullClass!);
-      device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(guided ? [...classes, ...nulls] : classes));
+      const seen = guided ? [...classes, ...nulls] : classes;
+      const all = Array.from({ length: plan.ahead?.steps ?? 1 }, () => seen).flat();
+      device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(all));
     }
     const level = noiseLevels(schedulerConfig);
     if (plan.repaint) {
@@ -172,6 +174,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       else run(device, plan.start);
     }
     const timestep = new Float32Array(passes * count);
+    const timesOf = timesAhead(device, plan, steps);
     const { x: xT, history } = plan;
     const [t, step] = [steps[first]?.t ?? -1, steps[first - 1] ?? null];
     yield { index: first, steps: steps.length, t, step, xT, x0Hat: null, history };
@@ -191,12 +194,13 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       let rest: readonly Stretch[] = [];
       if (step.jump) run(device, plan.repaint!.jump);
       else {
-        device.queue.writeBuffer(plan.timestep.storage.buffer!, 0, timestep.fill(step.t));
+        const now = plan.timestep.storage.buffer;
+        if (now) device.queue.writeBuffer(now, 0, timestep.fill(step.t));
         const off = guided && guidanceInterval && !between(step.t, guidanceInterval);
         device.queue.writeBuffer(plan.uniforms, 0, packStep(step, off ? 1 : guidance, rescale));
         if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
         const [piece, ...others] = plan.step.split(submitsFor(plan.stepMs));
-        run(device, plan.step, piece);
+        run(device, plan.step, piece, timesOf(k));
         rest = others;
       }
       // At most two steps, or two pieces of a long one, are under way: stopping takes effect at once, and the GPU never
@@ -237,6 +241,35 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
   } finally {
     model.givePlanBack(plan);
   }
+}
+
+/** For step k of a run: what to copy before it. Computes the next steps' tables when it is not in those that there are. */
+function timesAhead(
+  device: GPUDevice,
+  { ahead }: StepPlan,
+  steps: readonly Step[],
+): (k: number) => readonly Copy[] {
+  if (!ahead) return () => [];
+  const { timestep, copies } = ahead;
+  const images = timestep.shape[0] / ahead.steps;
+  let first = -Infinity;
+  return (k) => {
+    if (k >= first + ahead.steps) {
+      first = k;
+      const all = Float32Array.from({ length: timestep.shape[0] }, (_, i) => {
+        const step = steps[k + Math.floor(i / images)];
+        return step && !step.jump ? step.t : 0; // not looked at
+      });
+      device.queue.writeBuffer(timestep.storage.buffer!, 0, all);
+      run(device, ahead.tables);
+    }
+    return copies.map(({ table, offset, stride, bytes, to }) => ({
+      from: table,
+      offset: offset + (k - first) * stride,
+      bytes,
+      to,
+    }));
+  };
 }
 
 const between = (t: number, [from, to]: readonly [number, number]): boolean => t >= from && t <= to;

@@ -245,10 +245,25 @@ export class Tape {
   }
 }
 
-/** Replays a recording, or a piece of it, in a submit of its own. */
-export function run(device: GPUDevice, recording: Recording, piece?: Stretch): void {
+/** Bytes that go from one tensor to another. */
+export interface Copy {
+  readonly from: Tensor;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly to: Tensor;
+}
+
+/** Replays a recording, or a piece of it, in a submit of its own, after copies. */
+export function run(
+  device: GPUDevice,
+  recording: Recording,
+  piece?: Stretch,
+  copies: readonly Copy[] = [],
+): void {
   const { label } = recording;
   const encoder = device.createCommandEncoder({ label });
+  for (const { from, offset, to, bytes } of copies)
+    encoder.copyBufferToBuffer(from.storage.buffer!, offset, to.storage.buffer!, 0, bytes);
   const pass = encoder.beginComputePass({ label });
   recording.replay(pass, piece);
   pass.end();

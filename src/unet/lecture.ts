@@ -19,7 +19,7 @@ import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleBilinear } from '../ops/upsample_bilinear.ts';
 import { slice, type Tensor } from '../tensor.ts';
 import type { UNetConfig } from './config.ts';
-import type { UNetInputs } from './unet.ts';
+import type { TimeInputs, Times } from './unet.ts';
 import type { UNetWeights } from './weights.ts';
 
 /** Channels in and out of each level, W being those of the first. */
@@ -74,12 +74,31 @@ export function lectureParameters(config: UNetConfig): Map<string, readonly numb
   return all;
 }
 
+/** What is made of timesteps and classes alone (unet.ts). */
+export function recordLectureTimes(
+  tape: Tape,
+  config: UNetConfig,
+  weights: UNetWeights,
+  { timestep, labels, piece }: TimeInputs,
+): Times {
+  let emb = timestepEmbedding(tape, 'time_proj', timestep, weights.frequency, {
+    dim: config.timeProjDim,
+    cosFirst: false,
+    dtype: weights.dtype,
+    piece,
+  });
+  if (weights.classTable && labels && !('storage' in labels))
+    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
+  return new Map([['emb', linear(tape, 'emb', emb, weights.layers.get('emb')!, { activation: 'silu' })]]);
+}
+
 /** Records the network. Returns its raw output (N, outChannels, H, W) in c4. */
 export function recordLecture(
   tape: Tape,
   config: UNetConfig,
   weights: UNetWeights,
-  { sample, timestep, labels, piece }: UNetInputs,
+  sample: Tensor,
+  times: Times,
 ): Tensor {
   const conv = (label: string, x: Tensor, options: ConvOptions = {}) =>
     conv2d(tape, label, x, weights.layers.get(label)!, options);
@@ -99,7 +118,7 @@ export function recordLecture(
   };
   /** Two double convolutions, the first around a residual; the embedding is added at the end. */
   const level = (label: string, x: Tensor): Tensor => {
-    const shift = of(`${label}.emb`, shifts);
+    const shift = of(`${label}.emb`, times.get('emb')!);
     const h = double(`${label}.conv.0`, x, { residual: x, activation: 'gelu' });
     return double(`${label}.conv.1`, h, { shift });
   };
@@ -112,16 +131,6 @@ export function recordLecture(
     const f = conv(`${label}.ff1`, layer(`${label}.ff_norm`, a), { activation: 'gelu' });
     return conv(`${label}.ff2`, f, { residual: a });
   };
-
-  let emb = timestepEmbedding(tape, 'time_proj', timestep, weights.frequency, {
-    dim: config.timeProjDim,
-    cosFirst: false,
-    dtype: weights.dtype,
-    piece,
-  });
-  if (weights.classTable && labels && !('storage' in labels))
-    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
-  const shifts = linear(tape, 'emb', emb, weights.layers.get('emb')!, { activation: 'silu' });
 
   let x = double('inc', sample);
   const skips: Tensor[] = [];

@@ -17,13 +17,11 @@ import { timestepEmbedding } from '../ops/timestep_embedding.ts';
 import { upsampleNearest } from '../ops/upsample_nearest.ts';
 import { slice, type Tensor } from '../tensor.ts';
 import { samplingOf, type UNetConfig } from './config.ts';
-import { recordLecture } from './lecture.ts';
+import { recordLecture, recordLectureTimes } from './lecture.ts';
 import { timeInputs } from './parameters.ts';
 import type { UNetWeights } from './weights.ts';
 
-export interface UNetInputs {
-  /** (N, inChannels, H, W) in c4. */
-  readonly sample: Tensor;
+export interface TimeInputs {
   /** (N, 1, 1, 1) planar f32: the timestep of each image, 0 to T - 1, may be a fraction. */
   readonly timestep: Tensor;
   /**
@@ -31,21 +29,71 @@ export interface UNetInputs {
    * null for an unconditional model.
    */
   readonly labels: GPUBuffer | Tensor | null;
-  /** The images of timestep and labels that `sample` is; all unless given. */
+  /** The images that are meant; all unless given. */
   readonly piece?: Piece;
 }
 
+/** What the network takes from timesteps and classes, by the name of the joint layer that makes it: (N, cOut, 1, 1) in c4. */
+export type Times = ReadonlyMap<string, Tensor>;
+
+export interface UNetInputs {
+  /** (N, inChannels, H, W) in c4. */
+  readonly sample: Tensor;
+  readonly times: Times;
+}
+
+/** The joint layers that make `Times`. */
+export const timeLayers = (weights: UNetWeights): string[] =>
+  [...weights.layers.keys()].filter((label) => label === 'emb' || label.startsWith('time_emb_proj'));
+
+/** Records what is made of timesteps and classes alone: for the images of a step, or of many steps at a time. */
+export function recordTimes(tape: Tape, config: UNetConfig, weights: UNetWeights, inputs: TimeInputs): Times {
+  if (config.architecture === 'lecture') return recordLectureTimes(tape, config, weights, inputs);
+  const { dtype } = weights;
+  const { piece, labels } = inputs;
+  const dense = (label: string, x: Tensor, options: LinearOptions = {}) =>
+    linear(tape, label, x, weights.layers.get(label)!, options);
+  const project = (label: string, t: Tensor): Tensor =>
+    weights.timeTable
+      ? learnedTime(tape, label, t, weights.timeTable, dtype, piece)
+      : timestepEmbedding(tape, label, t, weights.frequency, {
+          dim: timeInputs(config),
+          cosFirst: config.timeEmbeddingType === 'positional' && config.flipSinToCos,
+          log: config.timeEmbeddingType === 'fourier',
+          dtype,
+          piece,
+        });
+  const timestep = (label: string, t: Tensor, addend: Tensor | null = null): Tensor => {
+    const h = dense(`${label}.linear_1`, project(`${label}.time_proj`, t));
+    return dense(`${label}.linear_2`, h, { activation: 'silu', addend }); // (N, timeEmbeddingDim, 1, 1)
+  };
+  let emb: Tensor;
+  if (labels && 'storage' in labels)
+    emb =
+      config.classEmbedType === 'timestep'
+        ? timestep('class_embedding', labels, timestep('time_embedding', inputs.timestep))
+        : timestep('time_embedding', inputs.timestep, labels);
+  else emb = timestep('time_embedding', inputs.timestep);
+  if (weights.classTable && labels && !('storage' in labels))
+    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
+  // What the resnets add or scale by: of all of them in one product, or in a few where that would be too large.
+  const { activation } = config;
+  return new Map(timeLayers(weights).map((label) => [label, dense(label, emb, { activation })]));
+}
+
 /** Records the network. Returns its raw output (N, outChannels, H, W) in c4. */
-export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights, inputs: UNetInputs): Tensor {
-  if (config.architecture === 'lecture') return recordLecture(tape, config, weights, inputs);
+export function recordUNet(
+  tape: Tape,
+  config: UNetConfig,
+  weights: UNetWeights,
+  { sample, times }: UNetInputs,
+): Tensor {
+  if (config.architecture === 'lecture') return recordLecture(tape, config, weights, sample, times);
   const { blockOutChannels, normNumGroups: groups, normEps: eps } = config;
   const levels = blockOutChannels.length;
-  const dtype = weights.dtype;
   const get = (label: string) => weights.layers.get(label)!;
   const conv = (label: string, x: Tensor, options: ConvOptions = {}) =>
     conv2d(tape, label, x, get(label), options);
-  const dense = (label: string, x: Tensor, options: LinearOptions = {}) =>
-    linear(tape, label, x, get(label), options);
   const norm = (label: string, x: Tensor, options: Partial<NormOptions> = {}) =>
     groupNorm(tape, label, x, weights.norms.get(label)!, { groups, eps, ...options });
   /** The part of a joint layer's output that is this layer's. */
@@ -54,7 +102,6 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     return slice(all, first, cOut, label);
   };
   const { activation } = config;
-  const { piece } = inputs;
 
   /**
    * resize: of both branches, in a block that changes the size. skip: what is joined to x first; read where it is, unless
@@ -102,40 +149,8 @@ export function recordUNet(tape: Tape, config: UNetConfig, weights: UNetWeights,
     });
   };
 
-  // Time and class.
-  const project = (label: string, t: Tensor): Tensor =>
-    weights.timeTable
-      ? learnedTime(tape, label, t, weights.timeTable, dtype, piece)
-      : timestepEmbedding(tape, label, t, weights.frequency, {
-          dim: timeInputs(config),
-          cosFirst: config.timeEmbeddingType === 'positional' && config.flipSinToCos,
-          log: config.timeEmbeddingType === 'fourier',
-          dtype,
-          piece,
-        });
-  const timestep = (label: string, t: Tensor, addend: Tensor | null = null): Tensor => {
-    const h = dense(`${label}.linear_1`, project(`${label}.time_proj`, t));
-    return dense(`${label}.linear_2`, h, { activation: 'silu', addend }); // (N, timeEmbeddingDim, 1, 1)
-  };
-  const { labels } = inputs;
-  let emb: Tensor;
-  if (labels && 'storage' in labels)
-    emb =
-      config.classEmbedType === 'timestep'
-        ? timestep('class_embedding', labels, timestep('time_embedding', inputs.timestep))
-        : timestep('time_embedding', inputs.timestep, labels);
-  else emb = timestep('time_embedding', inputs.timestep);
-  if (weights.classTable && labels && !('storage' in labels))
-    emb = embedding(tape, 'class_embedding', emb, weights.classTable, labels, piece?.first);
-  /** What the resnets add or scale by: of all of them in one product, or in a few where that would be too large. */
-  const times = new Map(
-    [...weights.layers.keys()]
-      .filter((label) => label.startsWith('time_emb_proj'))
-      .map((label) => [label, dense(label, emb, { activation })]),
-  );
-
   // Down.
-  let x = conv('conv_in', inputs.sample);
+  let x = conv('conv_in', sample);
   const skips: Tensor[] = [x];
   const padding: Padding =
     config.downsamplePadding === 1
