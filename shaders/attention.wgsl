@@ -42,6 +42,7 @@ struct Layer {
   V_OF: u32,
   V_FIRST: u32,
   SCALE: f32,
+  SKIP: u32, // workgroups before this launch's first
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -141,11 +142,11 @@ fn main(
   @builtin(local_invocation_index) invocation: u32,
 ) {
 #if ALONE
-  let id = (group.y * groups.x + group.x) * WORKGROUP + invocation;
+  let id = (layer.SKIP + group.y * groups.x + group.x) * WORKGROUP + invocation;
   let lane = 0u;
   base = id * 256u;
 #else
-  let id = group.y * groups.x + group.x;
+  let id = layer.SKIP + group.y * groups.x + group.x;
   let lane = invocation;
 #endif
   let i = id % layer.TILES * 4u;

@@ -37,6 +37,7 @@ struct Layer {
   TILES: u32, // of 16 pixels
   GROUPS: u32, // of 4 blocks
   STORES: u32, // 16
+  SKIP: u32, // workgroups before this launch's first
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -85,7 +86,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   // No early return: all four of a quad are needed to the end.
-  let quad = ((group.y * groups.x + group.x) * WORKGROUP + lane) / 4u;
+  let quad = ((layer.SKIP + group.y * groups.x + group.x) * WORKGROUP + lane) / 4u;
   let a = lane & 1u;
   let b = (lane >> 1u) & 1u;
   let pixel = quad % layer.TILES * 16u + a * 8u;

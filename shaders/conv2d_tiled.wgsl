@@ -29,6 +29,7 @@ struct Layer {
   TIME_OF: u32, // blocks of an image in timeBias
   TIME_FIRST: u32,
   PARTS: u32, // 1 unless SPLIT
+  SKIP: u32, // workgroups before this launch's first
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -91,7 +92,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   // No early return: all are needed at the barriers.
-  let id = group.y * groups.x + group.x;
+  let id = layer.SKIP + group.y * groups.x + group.x;
   let first_row = id % layer.TILES * ROWS;
   let first_column = id / layer.TILES / layer.PARTS * COLUMNS;
   // Of its steps.

@@ -18,7 +18,7 @@ export interface Dispatch {
   /** Scalar type of the kernel's storage. */
   readonly dtype: DType;
   readonly defines?: Defines;
-  /** The numbers of this launch, by the field names of the shader's `struct Layer`. */
+  /** The numbers of this launch, by the field names of the shader's `struct Layer`. One with SKIP may be done in several. */
   readonly constants: Readonly<Record<string, number>>;
   /** By binding number in group 0; null where this variant of the shader has none. */
   readonly bindings: readonly (Tensor | GPUBuffer | null)[];
@@ -91,10 +91,12 @@ export interface Variants {
   readonly lanes: number;
   /** Attention without barriers: an invocation for four queries, not a workgroup. */
   readonly alone: boolean;
+  /** FLOPs of one dispatch, about: so that none keeps the GPU for long. Larger ones are done in several. */
+  readonly most: number;
 }
 
 /** What suits no adapter in particular. */
-export const PLAIN: Variants = { conv: () => 'direct', lanes: 64, alone: false };
+export const PLAIN: Variants = { conv: () => 'direct', lanes: 64, alone: false, most: 2e10 };
 
 /** What asks least of a driver: no barriers but the norms', no workgroup memory but theirs. */
 export const LEAST: Variants = { ...PLAIN, alone: true };
@@ -121,7 +123,19 @@ export class Tape {
   }
 
   record(dispatch: Dispatch): void {
-    this.dispatches.push(dispatch);
+    const { constants, flops = 0, threads, workgroupSize } = dispatch;
+    const pieces = 'SKIP' in constants ? Math.ceil(flops / this.variants.most) : 1;
+    if (pieces < 2) {
+      this.dispatches.push(dispatch);
+      return;
+    }
+    const workgroups = Math.ceil(threads / workgroupSize);
+    const each = Math.ceil(workgroups / pieces);
+    for (let SKIP = 0; SKIP < workgroups; SKIP += each) {
+      const own = Math.min(each, workgroups - SKIP);
+      const [part, work] = [{ ...constants, SKIP }, flops * (own / workgroups)];
+      this.dispatches.push({ ...dispatch, constants: part, threads: own * workgroupSize, flops: work });
+    }
   }
 
   /**

@@ -41,6 +41,7 @@ export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Te
       ...partOf(k, 'K'),
       ...partOf(v, 'V'),
       SCALE: 1 / Math.sqrt(d),
+      SKIP: 0,
     },
     bindings: [out, q, k, v, sums, scratch],
     threads: n * heads * tiles * (alone ? 1 : lanes),

@@ -145,6 +145,7 @@ const product = (n: number, cIn: number, cOut: number, pixels: number) => ({
   TILES: Math.ceil(pixels / 16),
   GROUPS: Math.ceil(blocks(cOut) / 4),
   STORES: 16,
+  SKIP: 0,
 });
 
 const grid = (n: number, cOut: number, pixels: number) => ({
@@ -222,6 +223,7 @@ function tiled(
       PIXELS: h * width,
       TILES: tiles,
       PARTS: parts,
+      SKIP: 0,
       ...time,
     },
     bindings: partial ? [partial, x, w.weight] : [out, x, w.weight, w.bias, ...bindings],

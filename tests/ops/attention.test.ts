@@ -1,8 +1,8 @@
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { attention } from '../../src/ops/attention.ts';
 import { slice, type Shape } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
-import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
+import { DTYPES, launch, needs, useGpu, type Bench } from '../helpers/gpu.ts';
 import { attention as reference } from '../reference/attention.ts';
 
 const gpu = useGpu();
@@ -41,6 +41,25 @@ describe.each(KINDS)('attention in %s, %i invocations, each alone: %s', (dtype, 
     );
     const tolerance = dtype === 'f32' ? { atol: 2e-6, rtol: 2e-6 } : { atol: 2e-4, rtol: 1e-3 };
     expectClose(out, reference(q, k, v, heads).data, tolerance);
+  });
+
+  it('a large one in several launches: the same numbers', async () => {
+    needs(gpu(), dtype);
+    const shape: Shape = [2, 10, 24, 23];
+    const [q, k, v] = [1, 2, 3].map((seed) => gaussian(shape, seed, dtype)) as [never, never, never];
+    const results = [];
+    let launches = 0;
+    for (const pieces of [1, 4]) {
+      const record = (b: Bench) => {
+        const out = attention(b.tape, 'attention', b.input('q', q), b.input('k', k), b.input('v', v), 2);
+        launches = b.tape.dispatches.length;
+        return { out };
+      };
+      const most = (4 * 2 * 10 * (24 * 23) ** 2) / pieces;
+      results.push((await launch(gpu(), dtype, record, 1, { lanes, alone, most })).out);
+      expect(launches).toBe(pieces);
+    }
+    expect(results[1]).toEqual(results[0]);
   });
 
   it('large scores do not overflow: the largest takes all', async () => {

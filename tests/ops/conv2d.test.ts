@@ -94,7 +94,8 @@ const casesOf = (variant: ConvVariant, dtype: DType) =>
   });
 
 describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
-  const run = (t: ReturnType<typeof inputs>) =>
+  let launches = 0;
+  const run = (t: ReturnType<typeof inputs>, most = Infinity) =>
     launch(
       gpu(),
       dtype,
@@ -113,13 +114,25 @@ describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
           cOut,
           size,
         };
-        return {
-          out: conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra }),
-        };
+        const out = conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra });
+        launches = b.tape.dispatches.length;
+        return { out };
       },
       1,
-      { conv: () => variant },
+      { conv: () => variant, most },
     );
+
+  // One that has compiled already.
+  it.runIf(dtype === 'f32' && variant !== 'tiled-32')(
+    'a large one in several launches: the same numbers',
+    async () => {
+      const t = inputs(CASES[SOME[0]!]!, (shape, seed) => integers(shape, seed, 2));
+      await run(t);
+      const whole = launches;
+      expectEqual((await run(t, (2 * 2 * 37 * 54 * 20 * 9) / 3)).out, t.wanted.data); // a third
+      expect(launches).toBeGreaterThan(whole); // by two, or where there are only two workgroups by one
+    },
+  );
 
   it.each(casesOf(variant, dtype))('%s: integers come out exactly', async (_, c) => {
     needs(gpu(), dtype);

@@ -8,7 +8,7 @@ import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { normals } from '../../src/scheduler/noise.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { variantsFor, softwareTable } from '../../src/ops/variants.ts';
+import { variantsFor } from '../../src/ops/variants.ts';
 import type { DType, Shape } from '../../src/tensor.ts';
 import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/record.ts';
 import { sample } from '../../src/sampler.ts';
@@ -107,7 +107,7 @@ describe('what does not fit is refused before its weights are read', () => {
 });
 
 describe('released models fit the default limits, one picture at a time', () => {
-  const software = { conv: softwareTable, lanes: 4, alone: true };
+  const software = variantsFor({ isSoftware: true, subgroup: 4 });
   const block = (way: string, at: boolean[]) => at.map((a) => (a ? `Attn${way}Block2D` : `Resnet${way}sampleBlock2D`));
   /** Of guided-diffusion's README, as weights/convert/openai.py writes them. */
   const guided = (size: number, channels: number[], attends: boolean[], heads: object, rest: object = {}) => ({
