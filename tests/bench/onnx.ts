@@ -298,12 +298,15 @@ function operations(
   };
 }
 
-/** Inputs x, t, a, b and perhaps labels; output a x + b network(x, t): one step of DDIM. */
+/** Inputs x, t, a, b and perhaps labels; output a x + b network(x, t): one step of DDIM. A learned variance is left out. */
 export function networkOnnx(network: Network, batch: number, spelling: Spelling): Uint8Array {
   const g = new Graph();
   const [height, width] = network.config.sampleSize!;
   const x = g.input('x', [batch, network.config.inChannels, height, width]);
-  const eps = walk(network, operations(g, network.weights, batch, spelling), x);
+  let eps = walk(network, operations(g, network.weights, batch, spelling), x);
+  const [, channels] = x.shape;
+  if (eps.shape[1]! > channels!)
+    eps = g.node('Slice', [eps, g.ints([0]), g.ints([channels!]), g.ints([1])], x.shape);
   const [a, b] = [g.input('a', [1]), g.input('b', [1])];
   return g.encode(g.node('Add', [g.node('Mul', [x, a], x.shape), g.node('Mul', [eps, b], x.shape)], x.shape));
 }

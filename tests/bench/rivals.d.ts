@@ -22,6 +22,7 @@ declare module '@tensorflow/tfjs-core' {
   export function mean(x: Tensor, axis: number, keepDims?: boolean): Tensor;
   export function reshape(x: Tensor, shape: number[]): Tensor;
   export function transpose(x: Tensor, perm: number[]): Tensor;
+  export function slice(x: Tensor, begin: number | number[], size: readonly number[]): Tensor;
   export function concat(parts: Tensor[], axis: number): Tensor;
   export function gather(x: Tensor, indices: Tensor): Tensor;
   export function matMul(a: Tensor, b: Tensor, transposeA?: boolean, transposeB?: boolean): Tensor;

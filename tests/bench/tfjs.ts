@@ -130,7 +130,9 @@ export const tfjs = (load: (name: string) => Promise<unknown>): Engine => ({
       let time = times.get(t);
       if (!time) times.set(t, (time = tf.tensor(new Float32Array(batch).fill(t), [batch, 1])));
       return tf.tidy(() => {
-        const eps = walk(network, operations(tf, weights, batch, { t: time, ...(classes ? { labels: classes } : {}) }), x); // prettier-ignore
+        const all = walk(network, operations(tf, weights, batch, { t: time, ...(classes ? { labels: classes } : {}) }), x); // prettier-ignore
+        // A learned variance is left out.
+        const eps = all.shape[3]! > x.shape[3]! ? tf.slice(all, [0, 0, 0, 0], x.shape) : all;
         return tf.add(tf.mul(x, a), tf.mul(eps, b));
       });
     };
