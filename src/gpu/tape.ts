@@ -27,6 +27,8 @@ export interface Dispatch {
   readonly workgroupSize: number;
   /** Multiply-adds count two; zero for what only moves data. */
   readonly flops?: number;
+  /** How much longer a FLOP takes than a convolution's; 1 unless given. */
+  readonly weight?: number;
 }
 
 /** Widest grid in one dimension that WebGPU guarantees (maxComputeWorkgroupsPerDimension). */
@@ -123,8 +125,8 @@ export class Tape {
   }
 
   record(dispatch: Dispatch): void {
-    const { constants, flops = 0, threads, workgroupSize } = dispatch;
-    const pieces = 'SKIP' in constants ? Math.ceil(flops / this.variants.most) : 1;
+    const { constants, flops = 0, weight = 1, threads, workgroupSize } = dispatch;
+    const pieces = 'SKIP' in constants ? Math.ceil((flops * weight) / this.variants.most) : 1;
     if (pieces < 2) {
       this.dispatches.push(dispatch);
       return;
@@ -290,9 +292,10 @@ export interface Stretch {
   readonly to: number;
 }
 
-/** What a dispatch is thought to cost: its multiply-adds, and the memory that it may touch. In FLOPs. */
-const costOf = ({ flops = 0, bindings }: Dispatch): number =>
-  flops + bindings.reduce((sum, b) => sum + (b ? ('storage' in b ? b.storage.bytes : b.size) : 0) * 4, 1);
+/** What a dispatch is thought to cost: its multiply-adds by their weight, and the memory that it may touch. In FLOPs. */
+const costOf = ({ flops = 0, weight = 1, bindings }: Dispatch): number =>
+  flops * weight +
+  bindings.reduce((sum, b) => sum + (b ? ('storage' in b ? b.storage.bytes : b.size) : 0) * 4, 1);
 
 interface Command {
   readonly label: string;

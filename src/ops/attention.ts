@@ -47,6 +47,7 @@ export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Te
     threads: n * heads * tiles * (alone ? 1 : lanes),
     workgroupSize: lanes,
     flops: 4 * n * c * tokens * tokens,
+    weight: 3, // measured on llvmpipe (docs/performance.md)
   });
   return out;
 }

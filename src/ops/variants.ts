@@ -50,4 +50,6 @@ export const hardwareTable: Variants['conv'] = (shape) => {
  * which needs none.
  */
 export const variantsFor = ({ isSoftware, subgroup }: Pick<Gpu, 'isSoftware' | 'subgroup'>): Variants =>
-  isSoftware ? { conv: softwareTable, lanes: subgroup, alone: true, most: 3.5e8 } : { ...PLAIN, conv: hardwareTable };
+  isSoftware
+    ? { conv: softwareTable, lanes: subgroup, alone: true, most: 3.5e8 }
+    : { ...PLAIN, conv: hardwareTable };
