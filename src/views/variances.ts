@@ -88,7 +88,7 @@ function build(frame: Frame): void {
   const rows = KINDS.map((kind) => {
     const strip = h('div', { class: 'dv-strip', style: '--cell: 4.4rem' });
     const [sym, colour] = ({ small: ['small', 'p'], large: ['large', 'q'], learned: ['v', 'update'] } as const)[kind]; // prettier-ignore
-    const title = kind === 'small' ? 'Runs with β̃' : `The same runs with ${NAMES[kind]}`;
+    const title = { small: 'Runs with β̃, the smaller', large: 'The same runs with β, the larger', learned: `The same runs with ${NAMES.learned}` }[kind]; // prettier-ignore
     const figure = h('figure', { hidden: kind === 'learned' }, h('figcaption', {}, title), strip);
     frame.stage.append(figure);
     return { kind, figure, canvases: Array.from({ length: SEEDS }, (_, n) => tensorCanvas(strip, { label: `seed ${n}`, sym, colour })) }; // prettier-ignore

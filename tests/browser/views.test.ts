@@ -479,6 +479,11 @@ it('the network is chosen on the page, and goes into links and embeds', async ()
   expect(tag).toContain(' data-at="2"');
   await place.locator('.share select').selectOption('digits');
   await expect.poll(() => canvas.getAttribute('width'), { timeout: 60_000 }).toBe('32');
+  // On a phone no list of networks is wider than the page.
+  const size = page.viewportSize()!;
+  await page.setViewportSize({ width: 390, height: 844 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  await page.setViewportSize(size);
 });
 
 it('a picture that the model draws can be taken', async () => {
