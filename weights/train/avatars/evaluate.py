@@ -63,6 +63,7 @@ def main() -> None:
         "judge, accuracy on held-out avatars": round((read(reader, real_x).argmax(1) == real_y).float().mean().item(), 4),
         "held-out avatars": len(test),
         "Frechet distance of their two halves": round(frechet(reference, others[:half]), 3),
+        "Frechet distance of held-out avatars, disturbed": disturbed(others[: 100 * CLASSES], real_x[half:][: 100 * CLASSES], reference, features),
         "diversity of held-out avatars": round(spread(real[: 100 * CLASSES], real_y[: 100 * CLASSES].numpy()), 3),
         "runs": {},
     }
@@ -115,6 +116,21 @@ def main() -> None:
             else:
                 print("F16 against F32: the weights before rounding are not there (export.py leaves them)")
         path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def disturbed(plain: np.ndarray, x: torch.Tensor, reference: np.ndarray, features) -> dict[str, float]:
+    """What the distance sees: of real avatars as they are, and with a little of what is wrong with drawn ones."""
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+
+    def blurred(share: float) -> torch.Tensor:
+        kernel = torch.tensor([[0, share, 0], [share, 1 - 4 * share, share], [0, share, 0]]).expand(3, 1, 3, 3)
+        return torch.nn.functional.conv2d(torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
+
+    versions = {f"noise of {s} of 255": (x + s / 127.5 * z).clamp(-1, 1) for s in (2, 4, 8)}
+    versions |= {f"{share:.0%} of each neighbour mixed in": blurred(share) for share in (0.02, 0.05)}
+    result = {"as they are": frechet(plain, reference)}
+    result |= {name: frechet(features(y), reference) for name, y in versions.items()}
+    return {name: round(d, 2) for name, d in result.items()}
 
 
 def show(args, result, x, labels, train: Pictures, test: Pictures, reader: Judge) -> None:
