@@ -5,7 +5,7 @@
  */
 
 import { DiffusionError } from './errors.ts';
-import { Tape, type Variants } from './gpu/tape.ts';
+import { Tape, type Copy, type Variants } from './gpu/tape.ts';
 import { noise, type NoiseSource } from './ops/noise.ts';
 import { pack, unpack, type Piece } from './ops/pack.ts';
 import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
@@ -47,14 +47,8 @@ export interface Ahead<T = Tape> {
   readonly steps: number;
   /** (steps * passes * count, 1, 1, 1): the timestep of every image that the network sees in the first step, in the second ... */
   readonly timestep: Tensor;
-  /** What goes from the tables to the network before step k of them: `bytes` from `offset + k * stride` on. */
-  readonly copies: readonly {
-    readonly table: Tensor;
-    readonly offset: number;
-    readonly stride: number;
-    readonly bytes: number;
-    readonly to: Tensor;
-  }[];
+  /** What goes from the tables to the network before the first step of them; before step k from k * stride bytes behind it. */
+  readonly copies: readonly (Copy & { readonly stride: number })[];
 }
 
 export interface RecordedStep {
@@ -162,12 +156,14 @@ export function recordStep(
 const STEPS_AHEAD = 16;
 const TABLES = 2 ** 24;
 
+/** Steps whose tables are made together; 1: a step computes its own. */
 function stepsAhead(weights: UNetWeights, total: number, limit: number): number {
   const row = timeLayers(weights).reduce(
     (sum, label) => sum + blocks(weights.layers.get(label)!.cOut) * 4,
     0,
   );
-  return Math.min(STEPS_AHEAD, Math.floor(Math.min(TABLES, limit) / (row * bytesOf[weights.dtype] * total)));
+  const most = Math.floor(Math.min(TABLES, limit) / (row * bytesOf[weights.dtype] * total));
+  return Math.max(1, Math.min(STEPS_AHEAD, most));
 }
 
 interface Tables extends Omit<Ahead, 'copies'> {
@@ -196,7 +192,7 @@ function timesFrom(tape: Tape, { times, copies }: Tables, total: number, piece: 
       const to = tape.pinned(`${label}.now`, [piece.count, table.shape[1], 1, 1], table.dtype, 'c4');
       const image = blocks(table.shape[1]) * 4 * bytesOf[table.dtype];
       copies.push({
-        table,
+        from: table,
         offset: piece.first * image,
         stride: total * image,
         bytes: piece.count * image,

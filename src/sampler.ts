@@ -263,12 +263,7 @@ function timesAhead(
       device.queue.writeBuffer(timestep.storage.buffer!, 0, all);
       run(device, ahead.tables);
     }
-    return copies.map(({ table, offset, stride, bytes, to }) => ({
-      from: table,
-      offset: offset + (k - first) * stride,
-      bytes,
-      to,
-    }));
+    return copies.map((copy) => ({ ...copy, offset: copy.offset + (k - first) * copy.stride }));
   };
 }
 

@@ -133,3 +133,16 @@ export async function launch<K extends string>(
 export function needs(gpu: Gpu, dtype: DType): void {
   if (dtype === 'f16') expect(gpu.f16, `the adapter ${gpu.adapter} has no 16-bit floats`).toBe(true);
 }
+
+/** The same device, binding less in one piece. */
+export function narrow(real: Gpu, maxStorageBufferBindingSize: number): Gpu {
+  const limits = { maxStorageBufferBindingSize, maxBufferSize: real.device.limits.maxBufferSize };
+  const device = new Proxy(real.device, {
+    get(target, key) {
+      if (key === 'limits') return limits;
+      const value = Reflect.get(target, key) as unknown;
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  return { ...real, device };
+}

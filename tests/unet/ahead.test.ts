@@ -6,7 +6,7 @@ import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
 import { sample, stepsOf, type SampleOptions } from '../../src/sampler.ts';
 import { randomModel } from '../helpers/random_model.ts';
-import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
+import { DTYPES, narrow, needs, useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();
 const json = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url)).toString()) as never;
@@ -14,6 +14,9 @@ const DIGITS = json('../../weights/digits/unet/config.json') as Record<string, u
 const CONFIGS = json('../fixtures/configs.json') as Record<string, unknown>[];
 const FOURIER = CONFIGS.find((c) => c['time_embedding_type'] === 'fourier' && !c['class_embed_type'])!;
 const LECTURE = (json('../fixtures/lecture.json') as { configs: Record<string, unknown>[] }).configs[1]!;
+
+/** Much to know of the time, and little to draw. */
+const SMALL = { ...(json('../fixtures/unets/attention/unet/config.json') as object), block_out_channels: [64, 64], sample_size: 4 }; // prettier-ignore
 
 const KINDS: [string, Record<string, unknown>, readonly (number | null)[]][] = [
   ['digits', DIGITS, [3, null, 7]],
@@ -89,4 +92,24 @@ it('a run that begins in the middle of the tables of another', async () => {
   expect(last).toEqual(end);
   buffer.destroy();
   model.destroy();
+});
+
+it('where the tables of a batch would be too large, a step computes its own: the same bits', async () => {
+  const labels = Array.from({ length: 600 }, (_, n) => n % 3);
+  const runs: Float32Array[] = [];
+  const ahead: (number | null)[] = [];
+  for (const limit of [2 ** 27, 2 ** 20]) {
+    const model = await Model.load(narrow(gpu(), limit), randomModel(SMALL));
+    const plan = await model.takePlan({ count: 600, height: 4, width: 4, guided: false, slots: 0, givenNoise: false, measured: false, masked: false }); // prettier-ignore
+    ahead.push(plan.ahead?.steps ?? null);
+    expect(plan.labels!.size).toBe(600 * 4 * (plan.ahead?.steps ?? 1));
+    model.givePlanBack(plan);
+    let last = new Float32Array();
+    for await (const { xT } of sample(model, { labels, steps: 2, scheduler: 'ddim', seed: 4 }))
+      last = await readTensor(gpu(), xT);
+    runs.push(last);
+    model.destroy();
+  }
+  expect(ahead).toEqual([13, null]);
+  expect(Buffer.from(runs[1]!.buffer).equals(Buffer.from(runs[0]!.buffer))).toBe(true);
 });

@@ -2,7 +2,6 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Gpu } from '../../src/gpu/device.ts';
 import { PLAIN } from '../../src/gpu/tape.ts';
 import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
@@ -16,7 +15,7 @@ import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { CELEBAHQ_256 } from '../bench/large.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
-import { DTYPES, useGpu } from '../helpers/gpu.ts';
+import { DTYPES, narrow, useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();
 const json = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url)).toString()) as never;
@@ -138,19 +137,6 @@ describe('released models fit the default limits, one picture at a time', () => 
     expect(own).toBeLessThan(1.35 * plain!);
   });
 }); // prettier-ignore
-
-/** The same device, binding less in one piece. */
-function narrow(real: Gpu, maxStorageBufferBindingSize: number): Gpu {
-  const limits = { maxStorageBufferBindingSize, maxBufferSize: real.device.limits.maxBufferSize };
-  const device = new Proxy(real.device, {
-    get(target, key) {
-      if (key === 'limits') return limits;
-      const value = Reflect.get(target, key) as unknown;
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
-  return { ...real, device };
-}
 
 describe('a batch that is too large to be bound goes through in pieces', () => {
   const numbers = (n: number) => normals(1, 0, 0, n);
