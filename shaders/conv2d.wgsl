@@ -41,42 +41,17 @@ struct Layer {
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
-@group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<M4>;
-#if BIAS
-@group(0) @binding(3) var<storage, read> bias: array<T4>;
-#endif
 #if JOINED
 @group(0) @binding(6) var<storage, read> second: array<T4>;
-#endif
-#if TIME_BIAS
-@group(0) @binding(4) var<storage, read> timeBias: array<T4>;
-#endif
-#if RESIDUAL
-@group(0) @binding(5) var<storage, read> residual: array<T4>;
 #endif
 
 fn store(n: u32, co: u32, pixel: u32, sum: vec4f) {
   if (pixel >= layer.PIXELS || co >= layer.CO_BLOCKS || n >= layer.N) {
     return;
   }
-  let at = (n * layer.CO_BLOCKS + co) * layer.PIXELS + pixel;
-  var value = sum;
-#if BIAS
-  value += vec4f(bias[co]);
-#endif
-#if TIME_BIAS
-  value += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + co]);
-#endif
-#if RESIDUAL
-  value += vec4f(residual[at]);
-#endif
-#if ACTIVATION
-  output[at] = T4(activation(value * layer.SCALE));
-#else
-  output[at] = T4(value * layer.SCALE);
-#endif
+  finish(n, co, (n * layer.CO_BLOCKS + co) * layer.PIXELS + pixel, sum);
 }
 
 @compute @workgroup_size(WORKGROUP)

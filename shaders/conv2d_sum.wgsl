@@ -1,8 +1,7 @@
-// The end of a convolution that went to several workgroups (shaders/conv2d_tiled.wgsl with SPLIT):
+// The end of a convolution that went to several workgroups (shaders/conv2d_tiled.wgsl with SPLIT): adds the parts of each
+// sum, and does what shaders/lib/epilogue.wgsl says.
 //
-//   out = f(scale * (sum over parts of partial + bias + timeBias + residual)), f = activation or identity.
-//
-// Layout c4 (src/tensor.ts). One invocation does one vec4.
+// One invocation does one vec4.
 
 override WORKGROUP: u32;
 
@@ -17,15 +16,7 @@ struct Layer {
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
-@group(0) @binding(0) var<storage, read_write> output: array<T4>;
 @group(0) @binding(1) var<storage, read> partial: array<vec4f>; // (PARTS, the output)
-@group(0) @binding(3) var<storage, read> bias: array<T4>;
-#if TIME_BIAS
-@group(0) @binding(4) var<storage, read> timeBias: array<T4>;
-#endif
-#if RESIDUAL
-@group(0) @binding(5) var<storage, read> residual: array<T4>;
-#endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -38,20 +29,10 @@ fn main(
   if (at >= count) {
     return;
   }
-  let co = at / layer.PIXELS % layer.CO_BLOCKS;
-  var value = vec4f(bias[co]);
-#if TIME_BIAS
-  value += vec4f(timeBias[at / layer.PIXELS / layer.CO_BLOCKS * layer.TIME_OF + layer.TIME_FIRST + co]);
-#endif
-#if RESIDUAL
-  value += vec4f(residual[at]);
-#endif
+  var sum = vec4f(0);
   for (var part = 0u; part < layer.PARTS; part++) {
-    value += partial[part * count + at];
+    sum += partial[part * count + at];
   }
-#if ACTIVATION
-  output[at] = T4(activation(value * layer.SCALE));
-#else
-  output[at] = T4(value * layer.SCALE);
-#endif
+  let plane = at / layer.PIXELS;
+  finish(plane / layer.CO_BLOCKS, plane % layer.CO_BLOCKS, at, sum);
 }

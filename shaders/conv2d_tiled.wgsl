@@ -35,18 +35,9 @@ struct Layer {
 
 #if SPLIT
 @group(0) @binding(0) var<storage, read_write> partial: array<vec4f>; // (PARTS, the output)
-#else
-@group(0) @binding(0) var<storage, read_write> output: array<T4>;
-@group(0) @binding(3) var<storage, read> bias: array<T4>;
 #endif
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<T4>; // columns of the 4x4 matrices
-#if TIME_BIAS
-@group(0) @binding(4) var<storage, read> timeBias: array<T4>;
-#endif
-#if RESIDUAL
-@group(0) @binding(5) var<storage, read> residual: array<T4>;
-#endif
 
 const ROWS = {{ROWS}}u;
 const COLUMNS = {{COLUMNS}}u;
@@ -65,18 +56,7 @@ fn store(part: u32, row: u32, co: u32, sum: vec4f) {
 #if SPLIT
   partial[part * layer.N * layer.CO_BLOCKS * layer.PIXELS + at] = sum;
 #else
-  var value = sum + vec4f(bias[co]);
-#if TIME_BIAS
-  value += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + co]);
-#endif
-#if RESIDUAL
-  value += vec4f(residual[at]);
-#endif
-#if ACTIVATION
-  output[at] = T4(activation(value * layer.SCALE));
-#else
-  output[at] = T4(value * layer.SCALE);
-#endif
+  finish(n, co, at, sum);
 #endif
 }
 

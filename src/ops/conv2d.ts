@@ -1,5 +1,6 @@
 import code from '../../shaders/conv2d.wgsl?raw';
 import sumCode from '../../shaders/conv2d_sum.wgsl?raw';
+import epilogueCode from '../../shaders/lib/epilogue.wgsl?raw';
 import tiledCode from '../../shaders/conv2d_tiled.wgsl?raw';
 import inputCode from '../../shaders/winograd_input.wgsl?raw';
 import outputCode from '../../shaders/winograd_output.wgsl?raw';
@@ -9,6 +10,7 @@ import { blocks, type Shape, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
 import { expect, partOf, WORKGROUP } from './launch.ts';
 import { upsampleNearest } from './upsample_nearest.ts';
+import { sumSteps } from './variants.ts';
 
 export interface Padding {
   readonly top: number;
@@ -107,7 +109,7 @@ function direct(
   const { defines, text, bindings } = extras(options);
   tape.record({
     label,
-    shader: { name: 'conv2d', code: text + code },
+    shader: { name: 'conv2d', code: text + epilogueCode + code },
     dtype: x.dtype,
     defines: {
       PLAIN: w.size === 1 && stride === 1 && h === hIn && width === wIn,
@@ -170,9 +172,6 @@ interface Tile {
   readonly parts?: number;
 }
 
-/** Blocks of input channels of a step of the sum. */
-const DEPTH = 4;
-
 /** A product of matrices in workgroup memory. */
 function tiled(
   tape: Tape,
@@ -192,13 +191,13 @@ function tiled(
   const { defines, text, bindings } = extras(options);
   const { ROWS, COLUMNS, THREADS } = tile;
   const tiles = Math.ceil((n * h * width) / ROWS);
-  const parts = Math.min(most, Math.ceil(blocks(w.cIn) / DEPTH) * w.size ** 2);
+  const parts = Math.min(most, sumSteps(w));
   const split = parts > 1;
   const partial = split ? tape.temp(`${label}.parts`, [parts * n, w.cOut, h, width], 'f32') : null;
   const time = partOf(options.timeBias ?? null, 'TIME');
   tape.record({
     label: split ? `${label}.parts` : label,
-    shader: { name: 'conv2d_tiled', code: split ? tiledCode : text + tiledCode },
+    shader: { name: 'conv2d_tiled', code: split ? tiledCode : text + epilogueCode + tiledCode },
     dtype: x.dtype,
     defines: {
       ...tile,
@@ -206,6 +205,7 @@ function tiled(
       WIDE: (COLUMNS * THREADS) / WORKGROUP === 2,
       UPSAMPLED: upsampled,
       SPLIT: split,
+      BIAS: true,
       ...(split ? extras({}).defines : defines),
     },
     constants: {
@@ -234,9 +234,9 @@ function tiled(
   if (partial)
     tape.record({
       label,
-      shader: { name: 'conv2d_sum', code: text + sumCode },
+      shader: { name: 'conv2d_sum', code: text + epilogueCode + sumCode },
       dtype: x.dtype,
-      defines,
+      defines: { BIAS: true, ...defines },
       constants: {
         N: n,
         CO_BLOCKS: blocks(w.cOut),
@@ -296,7 +296,7 @@ function winograd(
     const products = tape.temp(`${label}.products`, [16, w.cOut, 1, tiles], 'f32');
     tape.record({
       label: `${label}.products`,
-      shader: { name: 'conv2d', code },
+      shader: { name: 'conv2d', code: epilogueCode + code },
       dtype: 'f32',
       defines: { PLAIN: true, STACKED: true, BIAS: false, JOINED: false, ...extras({}).defines },
       constants: {

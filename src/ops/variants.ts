@@ -29,9 +29,13 @@ const groups = ({ cOut, h, w }: ConvShape, rows: number): number =>
 /** Workgroups that a GPU needs to be busy: a guess. */
 const BUSY = 64;
 
+/** Steps of the tiled convolution's sum: four blocks of input channels at one kernel position. */
+export const sumSteps = ({ cIn, size }: Pick<ConvShape, 'cIn' | 'size'>): number =>
+  Math.ceil(blocks(cIn) / 4) * size ** 2;
+
 /** Whether even the smallest tiles leave a GPU idle, and the sum is long enough to be shared. */
 export const takesSplit = (shape: ConvShape, parts: number): boolean =>
-  groups(shape, 16) < BUSY && Math.ceil(blocks(shape.cIn) / 4) * shape.size ** 2 >= 4 * parts;
+  groups(shape, 16) < BUSY && sumSteps(shape) >= 4 * parts;
 
 /**
  * For GPUs that were not measured: the largest tile that still gives 64 workgroups, of the smallest one as many parts as
