@@ -6,7 +6,8 @@
 Resumes from the last checkpoint in weights/train/runs/avatars (avatars-64); without one, `--start weights/avatars` goes on from the
 exported weights and log of an earlier run, with a new optimiser. The learning rate is constant and falls linearly to zero
 over the last quarter of `--images` or `--minutes`, what ends first; a finished run is continued by more of it. data.mjs may
-still be drawing. (torch.compile makes it 12 % faster on an AVX2 core, after minutes: not worth it there.)
+still be drawing. On two AVX2 cores `--batch 64` is a fifth faster than 32; torch.compile was 12 %
+faster on one such machine and 15 % slower on another, and takes minutes.
 """
 
 import argparse
