@@ -29,8 +29,6 @@ export interface Bundled {
   readonly title: string;
   readonly bytes: number;
   readonly licence: string;
-  /** Still in training: there to be chosen, not to be what a visitor sees first. */
-  readonly preview?: boolean;
 }
 
 export async function bundledModels(): Promise<Bundled[]> {
@@ -47,9 +45,9 @@ export async function bundledModels(): Promise<Bundled[]> {
   );
 }
 
-/** Unless another is asked for: the finished one with most weights where a GPU computes, the digits where software does. */
+/** Unless another is asked for: the one with most weights where a GPU computes, the digits where software does. */
 export function defaultModel(models: readonly Bundled[], software: boolean): string {
-  const bySize = models.filter(({ preview }) => !preview).sort((a, b) => b.bytes - a.bytes);
+  const bySize = models.toSorted((a, b) => b.bytes - a.bytes);
   const small = models.find(({ name }) => name === 'digits') ?? bySize.at(-1);
   return (software ? small : bySize[0])?.name ?? 'digits';
 }

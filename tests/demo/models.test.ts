@@ -12,12 +12,6 @@ it('is the one with most weights on a GPU, and the digits where software compute
   expect(defaultModel(list, true)).toBe('digits');
 });
 
-it('is none that is still in training', () => {
-  const big = { ...model('preview', 20e6), preview: true };
-  expect(defaultModel([...list, big], false)).toBe('avatars');
-  expect(defaultModel([list[1]!, big], false)).toBe('digits');
-});
-
 it('without the digits it is the smallest; without any list the digits are asked for, and the error says what is wrong', () => {
   expect(defaultModel([list[2]!, list[3]!], true)).toBe('shapes');
   expect(defaultModel([], true)).toBe('digits');

@@ -12,9 +12,8 @@ RUNTIME = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "sche
 MODELS = {
     "digits": dict(title="Digits: MNIST, 32 x 32, ten classes", licence="MIT; trained on MNIST (CC BY-SA 3.0)"),
     "avatars": dict(
-        title="Avatars, a preview: 32 x 32, in colour, fourteen drawing styles",
+        title="Avatars: 32 x 32, in colour, fourteen drawing styles",
         licence="MIT; trained on DiceBear's styles (CC0 1.0, CC BY 4.0)",
-        preview=True,  # still in training: offered, but not what a GPU's visitor sees first
     ),
 }
 

@@ -18,6 +18,7 @@ metrics.json, which forgets them when the weights have changed.
 import argparse
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,9 @@ def main() -> None:
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--pictures", type=Path, default=RUN, help="folder of the files of data.mjs")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(args.threads if device == "cpu" else 1, initializer=lambda: torch.set_num_threads(1))
     file = args.model / "unet" / "diffusion_pytorch_model.safetensors"
     net = UNet2DModel.from_pretrained(args.model, subfolder="unet").to(device, memory_format=torch.channels_last).eval()
     size = net.config.sample_size
@@ -74,8 +75,10 @@ def main() -> None:
     def pictures(name: str, labels: torch.Tensor, net: UNet2DModel) -> torch.Tensor:
         kind, steps = name[:4], int(name[4:].removesuffix("-guided"))
         options = dict(kind=kind, steps=steps, guidance=args.guidance if name.endswith("-guided") else 1.0)
-        parts = enumerate(labels.split(args.batch))
-        return torch.cat([draw(args.model, net, part, **options, seed=1000 + i) for i, part in parts])
+        parts = labels.split(args.batch)
+        of = lambda i: draw(args.model, net, parts[i], **options, seed=1000 + i)
+        # A batch a thread, rather than all threads in every operation: a fifth faster on two cores.
+        return torch.cat(list(pool.map(of, range(len(parts)))))
 
     labels = torch.arange(args.per_class * CLASSES) % CLASSES
     for name in args.runs:
