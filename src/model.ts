@@ -67,20 +67,12 @@ export interface StepPlan {
   readonly flops: number;
   /** Bytes of GPU memory besides the weights. */
   readonly bytes: number;
-  /** Milliseconds that a step takes on this GPU: a cautious guess, then what the steps took. */
-  stepMs: number;
   busy: boolean;
   destroy(): void;
 }
 
 const STORAGE = 0x80;
 const COPY_DST = 0x08;
-
-/** Milliseconds for so many FLOPs before anything was measured: at 2 GFLOP/s on a software adapter, 200 on a GPU. */
-const guessMs = ({ isSoftware }: Gpu, flops: number): number => flops / (isSoftware ? 2e6 : 2e8);
-
-/** Submits of a step of so many milliseconds: none should keep the GPU from the page for longer than 100. */
-export const submitsFor = (ms: number): number => Math.max(1, Math.ceil(ms / 75));
 
 /** A model on a GPU: owns its weights and the plan of its last run. */
 export class Model {
@@ -246,8 +238,7 @@ export class Model {
       if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels!));
       if (labelTensor)
         gpu.device.queue.writeBuffer(labelTensor.storage.buffer!, 0, Float32Array.from(labels!));
-      for (const piece of recording.split(submitsFor(guessMs(gpu, tape.flops))))
-        run(gpu.device, recording, piece);
+      for (const piece of recording.split()) run(gpu.device, recording, piece);
       return { shape: out.shape, eps: await readTensor(gpu, out) };
     } finally {
       recording?.destroy();
@@ -339,7 +330,6 @@ export class Model {
         repaint: jump && { jump, known: known!, mask: mask!, numbers: repaintNumbers! },
         flops: recorded.step.flops,
         bytes: planned.working,
-        stepMs: guessMs(gpu, recorded.step.flops),
         busy: true,
         destroy,
       };

@@ -1,9 +1,9 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
 import { DiffusionError, throwIfAborted } from './errors.ts';
-import { run, type Copy, type Stretch } from './gpu/tape.ts';
+import { run, type Copy, type Recording, type Stretch } from './gpu/tape.ts';
 import { readBuffer } from './gpu/transfer.ts';
-import { submitsFor, type Model, type StepPlan } from './model.ts';
+import type { Model, StepPlan } from './model.ts';
 import { packRepaint } from './ops/repaint.ts';
 import { packUpdateStep } from './ops/update.ts';
 import type { SchedulerConfig } from './scheduler/config.ts';
@@ -179,8 +179,20 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     const [t, step] = [steps[first]?.t ?? -1, steps[first - 1] ?? null];
     yield { index: first, steps: steps.length, t, step, xT, x0Hat: null, history };
 
+    // At most two steps, or two pieces of a long one, are under way: stopping takes effect at once, and the GPU never idles.
     let inFlight: Promise<void> = Promise.resolve();
     let done = 0;
+    const submit = async (recording: Recording, piece: Stretch, copies?: readonly Copy[]): Promise<void> => {
+      const since = performance.now();
+      run(device, recording, piece, copies);
+      await inFlight;
+      inFlight = gpu.settled().then(() => {
+        const now = performance.now();
+        recording.took(piece, now - Math.max(since, done));
+        done = now;
+      });
+      inFlight.catch(() => {}); // awaited in the next round, or not at all when the caller stops
+    };
     for (let k = first; k < steps.length; k++) {
       const step = steps[k]!;
       throwIfAborted(signal);
@@ -190,43 +202,22 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
         const numbers = packRepaint({ c: 1, s: 0, ...step.jump, a, b: s, index: step.index });
         device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
       }
-      const since = performance.now();
-      let rest: readonly Stretch[] = [];
-      if (step.jump) run(device, plan.repaint!.jump);
-      else {
+      if (step.jump) {
+        const { jump } = plan.repaint!;
+        await submit(jump, jump.all);
+      } else {
         const now = plan.timestep.storage.buffer;
         if (now) device.queue.writeBuffer(now, 0, timestep.fill(step.t));
         const off = guided && guidanceInterval && !between(step.t, guidanceInterval);
         device.queue.writeBuffer(plan.uniforms, 0, packStep(step, off ? 1 : guidance, rescale));
         if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
-        const [piece, ...others] = plan.step.split(submitsFor(plan.stepMs));
-        run(device, plan.step, piece, timesOf(k));
-        rest = others;
+        let copies = timesOf(k);
+        for (const piece of plan.step.split()) {
+          throwIfAborted(signal);
+          await submit(plan.step, piece, copies);
+          copies = [];
+        }
       }
-      // At most two steps, or two pieces of a long one, are under way: stopping takes effect at once, and the GPU never
-      // idles.
-      const settle = async (): Promise<void> => {
-        await inFlight;
-        inFlight = gpu.settled();
-        inFlight.catch(() => {}); // awaited in the next round, or not at all when the caller stops
-      };
-      for (const piece of rest) {
-        await settle();
-        throwIfAborted(signal);
-        run(device, plan.step, piece);
-      }
-      await settle();
-      if (!step.jump)
-        inFlight.then(
-          () => {
-            const now = performance.now();
-            const ms = now - Math.max(since, done);
-            // A step that took longer may have waited for something else.
-            plan.stepMs = Math.min(ms, (plan.stepMs + ms) / 2);
-            done = now;
-          },
-          () => {},
-        );
       if (k === steps.length - 1) await checkNumbers(plan, model);
       yield {
         index: k + 1,

@@ -253,7 +253,7 @@ export class Tape {
         entries,
       });
       const grid = fold(Math.ceil(d.threads / d.workgroupSize));
-      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, cost: costOf(d) };
+      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, ms: guessMs(gpu, d) };
     });
     const first = this.preparations.length;
     if (first) run(device, new Recording(`${label}.preparation`, commands.slice(0, first), []));
@@ -292,10 +292,14 @@ export interface Stretch {
   readonly to: number;
 }
 
-/** What a dispatch is thought to cost: its multiply-adds by their weight, and the memory that it may touch. In FLOPs. */
-const costOf = ({ flops = 0, weight = 1, bindings }: Dispatch): number =>
-  flops * weight +
-  bindings.reduce((sum, b) => sum + (b ? ('storage' in b ? b.storage.bytes : b.size) : 0) * 4, 1);
+/** Milliseconds of a dispatch before it was measured: its multiply-adds by their weight, and the memory that it may touch. */
+function guessMs({ isSoftware }: Gpu, { flops = 0, weight = 1, bindings }: Dispatch): number {
+  const bytes = bindings.reduce((sum, b) => sum + (b ? ('storage' in b ? b.storage.bytes : b.size) : 0), 1);
+  return (flops * weight + bytes * 4) / (isSoftware ? 2e6 : 2e8);
+}
+
+/** What a submit should keep the GPU at most, in milliseconds, so that the page gets it within 100. */
+const SUBMIT_MS = 60;
 
 interface Command {
   readonly label: string;
@@ -303,7 +307,8 @@ interface Command {
   readonly bindGroup: GPUBindGroup;
   readonly grid: readonly [number, number];
   readonly flops: number;
-  readonly cost: number;
+  /** Milliseconds that it is thought to take: a cautious guess, until `took` knows better. */
+  readonly ms: number;
 }
 
 /** A built tape: owns its buffers, replays its dispatches. */
@@ -311,12 +316,13 @@ export class Recording {
   readonly label: string;
   readonly commands: readonly Command[];
   readonly #buffers: readonly GPUBuffer[];
-  #split: readonly Stretch[] = [];
+  readonly #ms: number[];
 
   constructor(label: string, commands: readonly Command[], buffers: readonly GPUBuffer[]) {
     this.label = label;
     this.commands = commands;
     this.#buffers = buffers;
+    this.#ms = commands.map(({ ms }) => ms);
   }
 
   /** Bytes of GPU memory that the recording owns (weights are not its own). */
@@ -324,26 +330,42 @@ export class Recording {
     return this.#buffers.reduce((sum, b) => sum + b.size, 0);
   }
 
-  /** All commands in so many pieces of about the same cost, or in fewer. */
-  split(pieces: number): readonly Stretch[] {
-    const { commands } = this;
-    if (this.#split.length !== pieces) {
-      const target = commands.reduce((sum, { cost }) => sum + cost, 0) / pieces;
-      const split: Stretch[] = [];
-      let [from, done] = [0, 0];
-      commands.forEach(({ cost }, i) => {
-        done += cost;
-        const last = i === commands.length - 1;
-        if (!last && done < target * (split.length + 1)) return;
-        split.push({ from, to: i + 1 });
-        from = i + 1;
-      });
-      this.#split = split;
-    }
-    return this.#split;
+  get all(): Stretch {
+    return { from: 0, to: this.commands.length };
   }
 
-  replay(pass: GPUComputePassEncoder, { from, to }: Stretch = { from: 0, to: this.commands.length }): void {
+  /** Milliseconds that a stretch of commands is thought to take. */
+  ms({ from, to } = this.all): number {
+    return this.#ms.slice(from, to).reduce((sum, ms) => sum + ms, 0);
+  }
+
+  /** A stretch took so many milliseconds: what its commands are thought to take follows. */
+  took(stretch: Stretch, ms: number): void {
+    const before = this.ms(stretch);
+    // What took much longer may have waited for something else; a coarse clock may say 0.
+    const factor = Math.max(Math.min((before + ms) / 2, 2 * before), 0.01) / before;
+    for (let i = stretch.from; i < stretch.to; i++) this.#ms[i]! *= factor;
+  }
+
+  /** All commands in pieces of about the same time, each short enough for a submit, or a single command. */
+  split(): readonly Stretch[] {
+    const all = this.ms();
+    const target = all / Math.max(1, Math.ceil(all / SUBMIT_MS));
+    const split: Stretch[] = [];
+    let [from, piece] = [0, 0];
+    this.#ms.forEach((ms, i) => {
+      // A command goes to the piece that it leaves nearer to the target.
+      if (i > from && piece + ms / 2 > target) {
+        split.push({ from, to: i });
+        [from, piece] = [i, 0];
+      }
+      piece += ms;
+    });
+    split.push({ from, to: this.#ms.length });
+    return split;
+  }
+
+  replay(pass: GPUComputePassEncoder, { from, to } = this.all): void {
     for (let i = from; i < to; i++) {
       const { pipeline, bindGroup, grid } = this.commands[i]!;
       pass.setPipeline(pipeline);
