@@ -52,10 +52,16 @@ const LAYER_BINDING = 9;
 /** Distance between two slots: WebGPU's default minUniformBufferOffsetAlignment. */
 const SLOT = 256;
 
+/** The fields of a shader's `Layer`: all, name, type. */
+const fieldsOf = new Map<string, readonly RegExpExecArray[]>();
+
 /** The bytes of a launch's `Layer`, field by field as the shader declares them. */
-function layerNumbers({ shader, constants }: Dispatch): ArrayBuffer {
-  const text = /struct Layer \{([^}]*)\}/.exec(shader.code)?.[1] ?? '';
-  const fields = [...text.matchAll(/(\w+): (u32|f32)/g)];
+function layerNumbers({ shader, constants }: Dispatch): Uint8Array {
+  let fields = fieldsOf.get(shader.code);
+  if (!fields) {
+    const text = /struct Layer \{([^}]*)\}/.exec(shader.code)?.[1] ?? '';
+    fieldsOf.set(shader.code, (fields = [...text.matchAll(/(\w+): (u32|f32)/g)]));
+  }
   const view = new DataView(new ArrayBuffer(fields.length * 4));
   const left = new Set(Object.keys(constants));
   fields.forEach(([, name = '', type], i) => {
@@ -67,7 +73,7 @@ function layerNumbers({ shader, constants }: Dispatch): ArrayBuffer {
     left.delete(name);
   });
   if (left.size > 0) throw new Error(`shader ${shader.name} has no ${[...left].join(', ')}`);
-  return view.buffer;
+  return new Uint8Array(view.buffer);
 }
 
 /** One image of a convolution: what its variant may depend on (not on the batch, so that batches equal singles). */
@@ -208,13 +214,12 @@ export class Tape {
     });
     // The numbers of all launches in one buffer, a slot each.
     const numbers = all.map(layerNumbers);
-    const layers = device.createBuffer({
-      label: `${label}.layers`,
-      size: Math.max(numbers.length, 1) * SLOT,
-      usage: UNIFORM | COPY_DST,
-    });
+    const slots = new Uint8Array(Math.max(numbers.length, 1) * SLOT);
+    numbers.forEach((bytes, i) => slots.set(bytes, i * SLOT));
+    const size = slots.byteLength;
+    const layers = device.createBuffer({ label: `${label}.layers`, size, usage: UNIFORM | COPY_DST });
     owned.push(layers);
-    numbers.forEach((bytes, i) => device.queue.writeBuffer(layers, i * SLOT, bytes));
+    device.queue.writeBuffer(layers, 0, slots);
     const [memory, validation] = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
     const free = () => owned.forEach((buffer) => buffer.destroy());
     if (memory) {
@@ -240,18 +245,16 @@ export class Tape {
         { cause },
       );
     }
+    const layouts = new Map([...new Set(compiled)].map((p) => [p, p.getBindGroupLayout(0)]));
     const commands = all.map((d, i): Command => {
       const pipeline = compiled[i]!;
+      const layout = layouts.get(pipeline)!;
       const entries: GPUBindGroupEntry[] = d.bindings.flatMap((b, binding) =>
         b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
       );
       const size = numbers[i]!.byteLength;
       entries.push({ binding: LAYER_BINDING, resource: { buffer: layers, offset: i * SLOT, size } });
-      const bindGroup = device.createBindGroup({
-        label: d.label,
-        layout: pipeline.getBindGroupLayout(0),
-        entries,
-      });
+      const bindGroup = device.createBindGroup({ label: d.label, layout, entries });
       const grid = fold(Math.ceil(d.threads / d.workgroupSize));
       return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, ms: guessMs(gpu, d) };
     });
@@ -457,8 +460,7 @@ const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
 function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
   const pipelines = cached(pipelineCache, device);
   const modules = cached(moduleCache, device);
-  const body = assemble(d.shader, { QUADS: quads, ...d.defines });
-  const code = (/\bquad[A-Z]/.test(body) ? 'enable subgroups;\n' : '') + storageTypes(d.dtype) + body;
+  const code = textOf(d.shader, d.dtype, { QUADS: quads, ...d.defines });
   const key = `${d.workgroupSize} ${code}`;
   let promise = pipelines.get(key);
   if (!promise) {
@@ -473,6 +475,20 @@ function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeli
     promise.catch(() => pipelines.delete(key)); // a failed one may be tried again
   }
   return promise;
+}
+
+/** What was assembled, so that the layers that share a shader do it once: they are a hundred. */
+const texts = new Map<string, string>();
+
+function textOf(shader: Shader, dtype: DType, defines: Defines): string {
+  const key = `${dtype} ${JSON.stringify(defines)} ${shader.code}`;
+  let text = texts.get(key);
+  if (!text) {
+    const body = assemble(shader, defines);
+    const enable = /\bquad[A-Z]/.test(body) ? 'enable subgroups;\n' : '';
+    texts.set(key, (text = enable + storageTypes(dtype) + body));
+  }
+  return text;
 }
 
 function cached<K extends object, V>(cache: WeakMap<K, Map<string, V>>, key: K): Map<string, V> {
