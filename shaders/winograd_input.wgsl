@@ -1,9 +1,10 @@
-// The first pass of Winograd's convolution F(2x2, 3x3) (Lavin & Gray 2016, section 4.1), for stride 1 and one pixel of
-// zeros around: of every patch d of 4 x 4 pixels that belongs to 2 x 2 pixels of the output,
+// The first pass of Winograd's convolution F(4x4, 3x3) (Lavin & Gray 2016, section 4.3), for stride 1 and one pixel of
+// zeros around: of every patch d of 6 x 6 pixels that belongs to 4 x 4 pixels of the output,
 //
-//   out[4 i + j, c, tile] = (B^T d B)[i, j],   B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
+//   out[6 i + j, c, tile] = (B^T d B)[i, j],
+//   B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
 //
-// Input in c4; out as 16 images in c4, a pixel a tile, tiles counted through all images (n, y, x); f32 always.
+// Input in c4; out as 36 images in c4, a pixel a tile, tiles counted through all images (n, y, x); f32 always.
 // With UPSAMPLED the input is half as wide and high, and every pixel counts for 2 x 2.
 // One invocation does one patch of four channels.
 
@@ -23,24 +24,53 @@ struct Layer {
 @group(0) @binding(0) var<storage, read_write> output: array<vec4f>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 
-fn pixel(plane: u32, y: u32, x: u32) -> vec4f {
-  // Through u32, what is left of or above the image is beyond its end.
-  let inside = y < layer.H && x < layer.W;
+// Further than any pixel: what is beside the image.
+const FAR = 0x40000000u;
+
+// Where a row begins; through u32, what is above the image is below its end.
+fn row(plane: u32, y: u32) -> u32 {
 #if UPSAMPLED
-  let at = (plane * (layer.H / 2u) + y / 2u) * (layer.W / 2u) + x / 2u;
+  return select(FAR, (plane * (layer.H / 2u) + y / 2u) * (layer.W / 2u), y < layer.H);
 #else
-  let at = (plane * layer.H + y) * layer.W + x;
+  return select(FAR, (plane * layer.H + y) * layer.W, y < layer.H);
 #endif
-  return select(vec4f(0), vec4f(input[select(0u, at, inside)]), inside);
 }
 
-// A column of B^T d.
-fn column(plane: u32, y: u32, x: u32) -> mat4x4f {
-  let d0 = pixel(plane, y, x);
-  let d1 = pixel(plane, y + 1u, x);
-  let d2 = pixel(plane, y + 2u, x);
-  let d3 = pixel(plane, y + 3u, x);
-  return mat4x4f(d0 - d2, d1 + d2, d2 - d1, d1 - d3);
+fn place(x: u32) -> u32 {
+#if UPSAMPLED
+  return select(FAR, x / 2u, x < layer.W);
+#else
+  return select(FAR, x, x < layer.W);
+#endif
+}
+
+fn pixel(at: u32) -> vec4f {
+  return select(vec4f(0), vec4f(input[at]), at < FAR);
+}
+
+// B^T d, of a column.
+fn forward(d0: vec4f, d1: vec4f, d2: vec4f, d3: vec4f, d4: vec4f, d5: vec4f) -> array<vec4f, 6> {
+  let even = d4 - 4.0 * d2;
+  let odd = d3 - 4.0 * d1;
+  let near = d4 - d2;
+  let far = 2.0 * (d3 - d1);
+  return array<vec4f, 6>(
+    4.0 * (d0 - d2) + near,
+    even + odd,
+    even - odd,
+    near + far,
+    near - far,
+    4.0 * d1 - 5.0 * d3 + d5,
+  );
+}
+
+fn store(id: u32, step: u32, r: array<vec4f, 6>) {
+  output[id] = r[0];
+  output[id + step] = r[1];
+  output[id + 2u * step] = r[2];
+  output[id + 3u * step] = r[3];
+  output[id + 4u * step] = r[4];
+  output[id + 5u * step] = r[5];
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -55,28 +85,26 @@ fn main(
   if (block >= layer.C_BLOCKS) {
     return;
   }
-  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 2u - 1u;
-  let x = tile % layer.TILES_X * 2u - 1u;
+  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 4u - 1u;
+  let x = tile % layer.TILES_X * 4u - 1u;
   let plane = (layer.FIRST + tile / layer.TILES_IMAGE) * layer.C_BLOCKS + block;
-  let c0 = column(plane, y, x);
-  let c1 = column(plane, y, x + 1u);
-  let c2 = column(plane, y, x + 2u);
-  let c3 = column(plane, y, x + 3u);
   let step = layer.C_BLOCKS * layer.TILES;
-  output[id] = c0[0] - c2[0];
-  output[id + step] = c1[0] + c2[0];
-  output[id + 2u * step] = c2[0] - c1[0];
-  output[id + 3u * step] = c1[0] - c3[0];
-  output[id + 4u * step] = c0[1] - c2[1];
-  output[id + 5u * step] = c1[1] + c2[1];
-  output[id + 6u * step] = c2[1] - c1[1];
-  output[id + 7u * step] = c1[1] - c3[1];
-  output[id + 8u * step] = c0[2] - c2[2];
-  output[id + 9u * step] = c1[2] + c2[2];
-  output[id + 10u * step] = c2[2] - c1[2];
-  output[id + 11u * step] = c1[2] - c3[2];
-  output[id + 12u * step] = c0[3] - c2[3];
-  output[id + 13u * step] = c1[3] + c2[3];
-  output[id + 14u * step] = c2[3] - c1[3];
-  output[id + 15u * step] = c1[3] - c3[3];
+  let r0 = row(plane, y);
+  let r1 = row(plane, y + 1u);
+  let r2 = row(plane, y + 2u);
+  let r3 = row(plane, y + 3u);
+  let x0 = place(x);
+  let x1 = place(x + 1u);
+  let x2 = place(x + 2u);
+  let x3 = place(x + 3u);
+  let r4 = row(plane, y + 4u);
+  let r5 = row(plane, y + 5u);
+  var c: array<array<vec4f, 6>, 6>;
+  for (var j = 0u; j < 6u; j++) {
+    let xj = place(x + j);
+    c[j] = forward(pixel(r0 + xj), pixel(r1 + xj), pixel(r2 + xj), pixel(r3 + xj), pixel(r4 + xj), pixel(r5 + xj));
+  }
+  for (var i = 0u; i < 6u; i++) {
+    store(id + 6u * i * step, step, forward(c[0][i], c[1][i], c[2][i], c[3][i], c[4][i], c[5][i]));
+  }
 }

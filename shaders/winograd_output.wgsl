@@ -1,7 +1,7 @@
-// The last pass of Winograd's convolution F(2x2, 3x3): of the 16 products m of every tile 2 x 2 pixels,
+// The last pass of Winograd's convolution F(4x4, 3x3): of the 36 products m of every tile 4 x 4 pixels,
 //
-//   out[n, c, 2 ty + i, 2 tx + j] = f(scale * (bias[c] + timeBias[n, c] + residual[n, c, ...] + (A^T m A)[i, j])),
-//   A^T = (1 1 1 0; 0 1 -1 -1)
+//   out[n, c, 4 ty + i, 4 tx + j] = f(scale * (bias[c] + timeBias[n, c] + residual[n, c, ...] + (A^T m A)[i, j])),
+//   A^T = (1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1)
 //
 // m as shaders/winograd_input.wgsl leaves it; out in c4. One invocation does one tile of four channels.
 
@@ -31,11 +31,21 @@ struct Layer {
 @group(0) @binding(5) var<storage, read> residual: array<T4>;
 #endif
 
-fn store(plane: u32, y: u32, x: u32, sum: vec4f) {
-  if (y >= layer.H || x >= layer.W) {
+// Further than any pixel: what is beside the image.
+const FAR = 0x40000000u;
+
+fn row(plane: u32, y: u32) -> u32 {
+  return select(FAR, (plane * layer.H + y) * layer.W, y < layer.H);
+}
+
+fn place(x: u32) -> u32 {
+  return select(FAR, x, x < layer.W);
+}
+
+fn store(at: u32, sum: vec4f) {
+  if (at >= FAR) {
     return;
   }
-  let at = (plane * layer.H + y) * layer.W + x;
   var value = sum;
 #if RESIDUAL
   value += vec4f(residual[at]);
@@ -45,6 +55,19 @@ fn store(plane: u32, y: u32, x: u32, sum: vec4f) {
 #else
   output[at] = T4(value * layer.SCALE);
 #endif
+}
+
+// A^T m, of a column.
+fn back(m0: vec4f, m1: vec4f, m2: vec4f, m3: vec4f, m4: vec4f, m5: vec4f) -> mat4x4f {
+  let even = m1 + m2;
+  let odd = m1 - m2;
+  let even2 = m3 + m4;
+  let odd2 = m3 - m4;
+  return mat4x4f(m0 + even + even2, odd + 2.0 * odd2, even + 4.0 * even2, odd + 8.0 * odd2 + m5);
+}
+
+fn column(id: u32, step: u32) -> mat4x4f {
+  return back(m[id], m[id + 6u * step], m[id + 12u * step], m[id + 18u * step], m[id + 24u * step], m[id + 30u * step]);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -66,35 +89,22 @@ fn main(
   base += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + block]);
 #endif
   let step = layer.C_BLOCKS * layer.TILES;
-  let a0 = m[id];
-  let a1 = m[id + step];
-  let a2 = m[id + 2u * step];
-  let a3 = m[id + 3u * step];
-  let b0 = m[id + 4u * step];
-  let b1 = m[id + 5u * step];
-  let b2 = m[id + 6u * step];
-  let b3 = m[id + 7u * step];
-  let c0 = m[id + 8u * step];
-  let c1 = m[id + 9u * step];
-  let c2 = m[id + 10u * step];
-  let c3 = m[id + 11u * step];
-  let d0 = m[id + 12u * step];
-  let d1 = m[id + 13u * step];
-  let d2 = m[id + 14u * step];
-  let d3 = m[id + 15u * step];
-  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 2u;
-  let x = tile % layer.TILES_X * 2u;
-  // Rows of A^T m.
-  let p0 = a0 + b0 + c0;
-  let p1 = a1 + b1 + c1;
-  let p2 = a2 + b2 + c2;
-  let p3 = a3 + b3 + c3;
-  let q0 = b0 - c0 - d0;
-  let q1 = b1 - c1 - d1;
-  let q2 = b2 - c2 - d2;
-  let q3 = b3 - c3 - d3;
-  store(plane, y, x, base + (p0 + p1 + p2));
-  store(plane, y, x + 1u, base + (p1 - p2 - p3));
-  store(plane, y + 1u, x, base + (q0 + q1 + q2));
-  store(plane, y + 1u, x + 1u, base + (q1 - q2 - q3));
+  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 4u;
+  let x = tile % layer.TILES_X * 4u;
+  let x0 = place(x);
+  let x1 = place(x + 1u);
+  let x2 = place(x + 2u);
+  let x3 = place(x + 3u);
+  var c: array<mat4x4f, 6>;
+  for (var j = 0u; j < 6u; j++) {
+    c[j] = column(id + j * step, step);
+  }
+  for (var i = 0u; i < 4u; i++) {
+    let at = row(plane, y + i);
+    let r = back(c[0][i], c[1][i], c[2][i], c[3][i], c[4][i], c[5][i]);
+    store(at + x0, base + r[0]);
+    store(at + x1, base + r[1]);
+    store(at + x2, base + r[2]);
+    store(at + x3, base + r[3]);
+  }
 }

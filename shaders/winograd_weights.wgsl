@@ -1,8 +1,8 @@
-// Weights for Winograd's convolution F(2x2, 3x3): of every 3 x 3 kernel g
+// Weights for Winograd's convolution F(4x4, 3x3): of every 3 x 3 kernel g
 //
-//   out[4 i + j] = (G g G^T)[i, j],   G = (1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1)
+//   out[6 i + j] = (G g G^T)[i, j],   G = (1/4 0 0; -1/6 -1/6 -1/6; -1/6 1/6 -1/6; 1/24 1/12 1/6; 1/24 -1/12 1/6; 0 0 1)
 //
-// From the packed weights of shaders/conv2d.wgsl to 16 such sets of 1 x 1 kernels, f32 always. Once, before the first
+// From the packed weights of shaders/conv2d.wgsl to 36 such sets of 1 x 1 kernels, f32 always. Once, before the first
 // replay. One invocation does a column of one 4x4 matrix of channels.
 
 override WORKGROUP: u32;
@@ -16,8 +16,10 @@ struct Layer {
 @group(0) @binding(0) var<storage, read_write> output: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<T4>;
 
-fn row(a: vec4f, b: vec4f, c: vec4f) -> mat4x4f {
-  return mat4x4f(a, 0.5 * (a + b + c), 0.5 * (a - b + c), c);
+fn row(a: vec4f, b: vec4f, c: vec4f) -> array<vec4f, 6> {
+  let even = a + c;
+  let far = a + 4.0 * c;
+  return array<vec4f, 6>(a / 4.0, (even + b) / -6.0, (even - b) / -6.0, (far + 2.0 * b) / 24.0, (far - 2.0 * b) / 24.0, c);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -37,10 +39,10 @@ fn main(
   let r1 = row(vec4f(weight[first + 3u * columns]), vec4f(weight[first + 4u * columns]), vec4f(weight[first + 5u * columns]));
   let r2 = row(vec4f(weight[first + 6u * columns]), vec4f(weight[first + 7u * columns]), vec4f(weight[first + 8u * columns]));
   let step = layer.CO_BLOCKS * columns;
-  for (var j = 0u; j < 4u; j++) {
+  for (var j = 0u; j < 6u; j++) {
     let u = row(r0[j], r1[j], r2[j]);
-    for (var i = 0u; i < 4u; i++) {
-      output[(4u * i + j) * step + id] = u[i];
+    for (var i = 0u; i < 6u; i++) {
+      output[(6u * i + j) * step + id] = u[i];
     }
   }
 }

@@ -63,7 +63,7 @@ function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
 /** The largest difference from the plain kernel's result that rounding explains, relative to the largest number. */
 const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
 
-const STORE = 'diffusion-sampler tuning 2';
+const STORE = 'diffusion-sampler tuning 3';
 const NAMES: readonly string[] = [
   'direct',
   'winograd',

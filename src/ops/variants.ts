@@ -5,20 +5,19 @@ import { PLAIN, type ConvShape, type Variants } from '../gpu/tape.ts';
 import { blocks } from '../tensor.ts';
 
 /**
- * What Winograd's convolution can do, and may take: its weights, 64 cIn cOut bytes that stay, at most 8 MiB a layer (a
+ * What Winograd's convolution can do, and may take: its weights, 144 cIn cOut bytes that stay, at most 9 MiB a layer (a
  * deep network has most of its weights where it has the fewest pixels, and would double in memory).
  */
 export const takesWinograd = ({ cIn, cOut, size, stride, h, w }: ConvShape): boolean =>
-  size === 3 && stride === 1 && h * w * Math.max(cIn, cOut) <= 2 ** 22 && cIn * cOut <= 2 ** 17;
+  size === 3 && stride === 1 && h * w * Math.max(cIn, cOut) <= 2 ** 22 && cIn * cOut <= 2 ** 16;
 
 /**
- * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md): Winograd's passes over memory pay from 128
- * channels and 16 tiles of 2 x 2 pixels on, or 64 and 128 (below, it is no faster, and has more to compile).
+ * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md): Winograd's passes over memory pay from 24
+ * channels and 16 tiles of 4 x 4 pixels on (below, a row of 16 products is not full).
  */
 export const softwareTable: Variants['conv'] = (shape) => {
-  const channels = Math.min(shape.cIn, shape.cOut);
-  const tiles = Math.ceil(shape.h / 2) * Math.ceil(shape.w / 2);
-  const pays = channels >= 128 ? tiles >= 16 : channels >= 64 && tiles >= 128;
+  const tiles = Math.ceil(shape.h / 4) * Math.ceil(shape.w / 4);
+  const pays = Math.min(shape.cIn, shape.cOut) >= 24 && tiles >= 16;
   return pays && takesWinograd(shape) ? 'winograd' : 'direct';
 };
 

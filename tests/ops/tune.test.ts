@@ -93,12 +93,8 @@ it('out of time, the rule decides; software adapters and GPUs have their own', a
   expect(variants.conv(SHAPE)).toBe(rule);
   const wide = { ...SHAPE, cIn: 256, cOut: 256 };
   const low = { ...SHAPE, cOut: 64, h: 8, w: 8 };
-  expect([SHAPE, low, { ...low, h: 32, w: 32 }, wide].map(softwareTable)).toEqual([
-    'direct',
-    'direct',
-    'winograd',
-    'winograd',
-  ]);
+  const narrow = { ...SHAPE, cOut: 20 };
+  expect([narrow, low, SHAPE, { ...low, h: 13, w: 16 }, wide].map(softwareTable)).toEqual(['direct', 'direct', 'winograd', 'winograd', 'winograd']); // prettier-ignore
   expect([32, 16, 4].map((side) => hardwareTable({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16/16']); // prettier-ignore
   expect(hardwareTable({ ...SHAPE, cIn: 128, cOut: 128, h: 32, w: 32 })).toBe('tiled-32');
   expect(hardwareTable({ ...SHAPE, cOut: 3 })).toBe('direct');

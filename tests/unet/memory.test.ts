@@ -142,7 +142,7 @@ describe('a batch that is too large to be bound goes through in pieces', () => {
   const numbers = (n: number) => normals(1, 0, 0, n);
 
   it.each([
-    ['digits', DIGITS, 2 ** 19, [7, 1, 10, 4, 3]],
+    ['digits', DIGITS, 2 ** 20, [7, 1, 10, 4, 3]],
     ['the lecture', LECTURE, 2 ** 20, [0, 1, 2, 3, 1]],
   ] as const)('%s: the same numbers as in one piece', async (_, json, small, labels) => {
     const { inChannels, sampleSize } = parseUNetConfig(json, 'x');

@@ -70,12 +70,12 @@ async function step(stepMs: number, submitted: (count: number) => void = () => {
   }
 }
 
-it('a step of a second takes 17 submits or a few more, a fast one a single, with the same numbers', async () => {
+it('a step of a second takes about 17 submits, a fast one a single, with the same numbers', async () => {
   const fast = await step(1);
   const slow = await step(1000);
   expect(fast.pieces).toBe(1);
-  expect(slow.pieces).toBeGreaterThanOrEqual(17);
-  expect(slow.pieces).toBeLessThan(25);
+  expect(slow.pieces).toBeGreaterThan(13);
+  expect(slow.pieces).toBeLessThan(22);
   expect(slow.count - fast.count).toBe(slow.pieces - 1);
   expect(slow.last).toEqual(fast.last);
   const endless = await step(1e9);
