@@ -93,10 +93,6 @@ fn main(
   let r1 = row(plane, y + 1u);
   let r2 = row(plane, y + 2u);
   let r3 = row(plane, y + 3u);
-  let x0 = place(x);
-  let x1 = place(x + 1u);
-  let x2 = place(x + 2u);
-  let x3 = place(x + 3u);
   let r4 = row(plane, y + 4u);
   let r5 = row(plane, y + 5u);
   var c: array<array<vec4f, 6>, 6>;
