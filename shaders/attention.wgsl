@@ -14,16 +14,16 @@
 // to compile. With ALIGNED, D is a multiple of four; else the first and last block of a head may be its neighbour's too,
 // and lanes are stored one by one.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 #if ALONE
 const TOGETHER = 1u;
 const SHARE = 1u;
 const ROWS = 1u;
 #else
-override TOGETHER: u32 = WORKGROUP;
+const TOGETHER: u32 = WORKGROUP;
 // Invocations that share a row of scores, and rows that are done at a time.
-override SHARE: u32 = max(WORKGROUP / 4u, 1u);
-override ROWS: u32 = min(WORKGROUP, 4u);
+const SHARE: u32 = max(WORKGROUP / 4u, 1u);
+const ROWS: u32 = min(WORKGROUP, 4u);
 #endif
 
 struct Layer {

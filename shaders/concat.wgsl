@@ -2,7 +2,7 @@
 //
 // One invocation writes one pixel of four channels. With ALIGNED, CA is a multiple of four and blocks move whole.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

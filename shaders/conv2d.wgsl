@@ -15,7 +15,7 @@
 // neighbours (with QUADS by registers; without, by loading them too). On software adapters a load costs as much as a
 // hundred multiply-adds. No workgroup memory, no barrier. Sums are in f32 whatever the storage type.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

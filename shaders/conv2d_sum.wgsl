@@ -3,7 +3,7 @@
 //
 // One invocation does one vec4.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

@@ -10,7 +10,7 @@
 // steps (four blocks of input channels at one kernel position), and its sums go to `partial`, where
 // shaders/conv2d_sum.wgsl adds them and does the rest. No atomics: the order of the sums is always the same.
 
-override WORKGROUP: u32; // 64
+const WORKGROUP: u32 = {{WORKGROUP}}u; // 64
 
 struct Layer {
   N: u32,

@@ -1,7 +1,7 @@
 // Halves the image: out[n, c, y, x] = the mean, or with MAX the largest, of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
 // One invocation writes one pixel of four channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   PLANES: u32, // N * blocks of channels

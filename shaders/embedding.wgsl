@@ -4,7 +4,7 @@
 // Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 and t one f32 an image. One invocation does four
 // channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

@@ -12,7 +12,7 @@
 // With JOINED the channels are those of input, then those of second.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

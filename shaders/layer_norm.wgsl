@@ -5,7 +5,7 @@
 // mean and (biased) variance are over the C channels of pixel p of image n. Layout c4; gamma and beta padded with zeros.
 // One invocation does one pixel, in three passes.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

@@ -4,7 +4,7 @@
 // Layout: vectors are (N, C, 1, 1) in c4; weights are packed [o / 4][i / 4] as 4x4 matrices, as in conv2d.
 // One invocation computes four outputs of one image.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

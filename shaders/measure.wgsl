@@ -8,7 +8,7 @@
 //
 // One workgroup measures one image. With GUIDED off the factor is 1.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 @group(0) @binding(0) var<storage, read_write> measures: array<vec2f>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -2,7 +2,7 @@
 //
 // x planar f32 (N, ELEMENTS); seeds one key an image. One invocation fills four consecutive elements.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

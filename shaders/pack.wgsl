@@ -3,7 +3,7 @@
 // With guidance the network sees every image twice; a batch may go through it in pieces of N, from FIRST. Lanes past C hold zero.
 // One invocation writes one pixel of four channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

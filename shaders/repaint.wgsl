@@ -7,7 +7,7 @@
 // x, known and mask planar f32 (N, ELEMENTS); mask 1 where the picture is painted. z: stream 2, step `index`.
 // A mask of 0 or 1 leaves the other side out. One invocation does four consecutive elements of one image.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

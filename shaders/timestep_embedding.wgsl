@@ -9,7 +9,7 @@
 //
 // WGSL promises sin and cos only to 2^-11, and only on [-pi, pi]: they are computed here.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

@@ -1,7 +1,7 @@
 // From the network to the scheduler: c4 to planar f32, out[FIRST + n, c, p] = in[n, c, p], with DIVIDED over divisor[FIRST + n].
 // One invocation writes one scalar.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   N: u32,

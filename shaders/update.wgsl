@@ -17,7 +17,7 @@
 //
 // One invocation updates four consecutive elements of one image.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> x0Hat: array<f32>;

@@ -2,7 +2,7 @@
 // of the input, and takes the four around it by their nearness. Layout c4. One invocation writes one pixel of four
 // channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   PLANES: u32, // N * blocks of channels

@@ -1,7 +1,7 @@
 // Nearest-neighbour upsampling by two: out[n, c, y, x] = in[n, c, y / 2, x / 2]. Layout c4.
 // One invocation writes one pixel of four channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   PLANES: u32, // N * blocks of channels

@@ -8,7 +8,7 @@
 // With UPSAMPLED the input is half as wide and high, and every pixel counts for 2 x 2.
 // One invocation does one patch of four channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   C_BLOCKS: u32,

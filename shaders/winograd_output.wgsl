@@ -5,7 +5,7 @@
 //
 // m as shaders/winograd_input.wgsl leaves it; out in c4. One invocation does one tile of four channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   C_BLOCKS: u32,

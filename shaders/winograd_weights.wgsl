@@ -5,7 +5,7 @@
 // From the packed weights of shaders/conv2d.wgsl to 36 such sets of 1 x 1 kernels, f32 always. Once, before the first
 // replay. One invocation does a column of one 4x4 matrix of channels.
 
-override WORKGROUP: u32;
+const WORKGROUP: u32 = {{WORKGROUP}}u;
 
 struct Layer {
   CI_BLOCKS: u32,

@@ -2,6 +2,7 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
+import { allocate } from './gpu/scope.ts';
 import { LEAST, run, Tape, type Recording, type Variants } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
 import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from './memory.ts';
@@ -11,6 +12,7 @@ import { variantsFor } from './ops/variants.ts';
 import { bufferSize, recordNetwork, recordStep, type Ahead, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 import { normalTable } from './scheduler/normal_table.ts';
+import { selfCheck } from './self_check.ts';
 import type { DType, Shape, Tensor } from './tensor.ts';
 import { checkSize, parseUNetConfig, type UNetConfig } from './unet/config.ts';
 import { parameterCount } from './unet/parameters.ts';
@@ -29,6 +31,11 @@ export interface LoadOptions {
    * rule decides. Unless given, on a GPU they are, and on a software adapter not. Numbers differ in their last bits.
    */
   readonly tune?: boolean | TuneOptions;
+  /**
+   * Whether each kernel is compared with known numbers at its first use on a device; default true. Only devices that
+   * compile and compute nothing need false (tools/gpu-static).
+   */
+  readonly selfCheck?: boolean;
 }
 
 export type { StepShape, TuneOptions };
@@ -88,6 +95,7 @@ export class Model {
   /** Used to build: without quads once a shader was refused. */
   #builder: Gpu;
   #plan: StepPlan | null = null;
+  #compare = true;
 
   private constructor(
     gpu: Gpu,
@@ -118,7 +126,7 @@ export class Model {
   static async load(
     gpu: Gpu,
     files: ModelFiles,
-    { dtype = 'f32', signal, memory, tune: tuning = !gpu.isSoftware }: LoadOptions = {},
+    { dtype = 'f32', signal, memory, tune: tuning = !gpu.isSoftware, selfCheck: compare = true }: LoadOptions = {}, // prettier-ignore
   ): Promise<Model> {
     if (dtype !== 'f32' && dtype !== 'f16')
       throw new DiffusionError('bad-option', `There is no dtype ${String(dtype)}.`, 'Choose f32 or f16.');
@@ -145,7 +153,10 @@ export class Model {
     try {
       const options = { ...(signal ? { signal } : {}), ...(typeof tuning === 'object' ? tuning : {}) };
       const variants = tuning ? await tune(gpu, convShapes(config), dtype, options) : variantsFor(gpu);
-      return new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory, variants);
+      const model = new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory, variants);
+      model.#compare = compare;
+      await model.#checkKernels();
+      return model;
     } catch (error) {
       weights.destroy();
       throw error;
@@ -222,7 +233,9 @@ export class Model {
     const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
     const continuous = labels && config.classEmbedType !== null;
     const labelBuffer =
-      labels && !continuous ? this.#buffer('class_labels', n * 4, STORAGE | COPY_DST) : null;
+      labels && !continuous
+        ? await allocate(gpu.device, 'class labels', () => this.#buffer('class_labels', n * 4, STORAGE | COPY_DST)) // prettier-ignore
+        : null;
     const labelTensor = continuous ? tape.pinned('class_labels', [n, labels.length / n, 1, 1], 'f32') : null;
     const vectors =
       labelTensor && config.classEmbedType === 'identity'
@@ -272,7 +285,31 @@ export class Model {
     this.#weights.destroy();
   }
 
-  /** Where a driver refuses a shader, once more with those that ask least of it: slower, and no dead end. */
+  /** Replaces kernels that give wrong numbers here by the fallback ones. @throws gpu-error if those are wrong, too */
+  async #checkKernels(): Promise<void> {
+    const { gpu, config, dtype } = this;
+    const shapes = convShapes(config);
+    const wrong = await selfCheck(this.#builder, config, shapes, dtype, this.#variants, this.#compare);
+    if (wrong === null) return;
+    if (this.#variants !== LEAST) {
+      console.warn(`diffusion-sampler: fallback kernels on ${gpu.adapter}: ${wrong}`);
+      this.#useFallback();
+      return this.#checkKernels();
+    }
+    console.warn(`diffusion-sampler: ${gpu.adapter}: ${wrong}`);
+    throw new DiffusionError(
+      'gpu-error',
+      `This graphics adapter (${gpu.adapter}) computes wrong numbers.`,
+      'Update the graphics driver and the browser, or use another browser.',
+    );
+  }
+
+  #useFallback(): void {
+    this.#variants = LEAST;
+    this.#builder = { ...this.gpu, quads: false };
+  }
+
+  /** If the driver refuses a shader, builds once more with the fallback kernels: slower, but they run. */
   async #plainly<R>(build: () => Promise<R>): Promise<R> {
     try {
       return await build();
@@ -280,8 +317,8 @@ export class Model {
       const refused = error instanceof DiffusionError && error.code === 'gpu-error';
       if (!refused || this.#variants === LEAST) throw error;
       this.gpu.check(); // a device that is broken stays so
-      this.#variants = LEAST;
-      this.#builder = { ...this.gpu, quads: false };
+      this.#useFallback();
+      await this.#checkKernels();
       return build();
     }
   }
@@ -314,9 +351,13 @@ export class Model {
       buffers.forEach((buffer) => buffer.destroy());
     };
     try {
-      const recorded = recordStep(config, this.#weights, shape, make, label, limit, this.variants);
+      const what = `${shape.count} x ${shape.height} x ${shape.width} with ${label}`;
+      const recorded = await allocate(gpu.device, what, () => {
+        const made = recordStep(config, this.#weights, shape, make, label, limit, this.variants);
+        gpu.device.queue.writeBuffer(made.normalTable, 0, normalTable);
+        return made;
+      });
       const { known, mask, repaintNumbers } = recorded;
-      gpu.device.queue.writeBuffer(recorded.normalTable, 0, normalTable);
       const step = await build(recorded.step, label);
       const start = await build(recorded.start, 'x_T');
       const jump = recorded.jump && (await build(recorded.jump, 'jump'));

@@ -19,6 +19,8 @@ export interface AcquireOptions {
   readonly dtype?: DType;
   /** As in Model.load, with choices kept in the page's localStorage where it has one; of the first who asks for a model. */
   readonly tune?: LoadOptions['tune'];
+  /** Which GPU of a machine with two, if this call opens the device; default the browser's choice. */
+  readonly powerPreference?: GPUPowerPreference;
   /** Leaves while the model loads; the download ends when the last one who waits for it has left. */
   readonly signal?: AbortSignal;
   /** Bytes that have come, of how many; `total` is null where the source does not say. */
@@ -83,6 +85,8 @@ export class Runtime {
   readonly #sources = new Map<string, Promise<ModelSource>>();
   #queue: Promise<unknown> = Promise.resolve();
   #lastLoss = -Infinity;
+  /** Of the first who had one. */
+  #powerPreference: GPUPowerPreference | undefined;
 
   constructor(options: RuntimeOptions = {}) {
     this.#options = options;
@@ -101,6 +105,7 @@ export class Runtime {
     throwIfAborted(signal);
     const opened = await this.#open(source, options);
     throwIfAborted(signal);
+    this.#powerPreference ??= options.powerPreference;
     const shared = this.#share(opened, dtype, options.tune);
     shared.waiting.add(options);
     if (shared.received > 0) onProgress?.(shared.received, shared.total);
@@ -216,7 +221,9 @@ export class Runtime {
 
   #device(): Promise<Gpu> {
     if (!this.#gpu) {
-      const opening = (async () => openGpu(this.#options.gpu ? await this.#options.gpu() : undefined))();
+      const powerPreference = this.#powerPreference;
+      const options = powerPreference ? { powerPreference } : {};
+      const opening = (async () => openGpu(await this.#options.gpu?.(), options))();
       this.#gpu = opening;
       opening.then(
         (gpu) => void gpu.device.lost.then(() => this.#lost(opening)),

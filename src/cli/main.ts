@@ -204,7 +204,9 @@ async function withModel(values: Values, run: (model: Model, gpu: Gpu) => Promis
   const folder = required(values, 'model');
   const gpu = await openGpu(await nodeGpu());
   try {
-    const model = await Model.load(gpu, await filesOf(folder), given({ dtype: values['dtype'] as DType }));
+    const selfCheck = process.env['SAMPLER_SELF_CHECK'] !== '0'; // devices that only compile compute nothing
+    const options = { ...given({ dtype: values['dtype'] as DType }), selfCheck };
+    const model = await Model.load(gpu, await filesOf(folder), options);
     await run(model, gpu);
     model.destroy();
   } finally {

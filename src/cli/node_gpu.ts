@@ -1,6 +1,7 @@
 /** WebGPU in Node: Dawn, through the npm package `webgpu`, on whatever adapter the machine has. */
 
 import { existsSync } from 'node:fs';
+import { FORCED_ADAPTER } from '../gpu/device.ts';
 
 /** null where the package has no binary for this machine. (At top level: Vite's runner is closed later.) */
 const dawn = await import('webgpu').catch(() => null);
@@ -30,6 +31,8 @@ async function open(): Promise<GPU | undefined> {
   process.env['XDG_RUNTIME_DIR'] ??= '/tmp'; // Mesa warns without it
   if (!dawn) return undefined;
   Object.assign(globalThis, dawn.globals);
+  const forced = process.env['SAMPLER_ADAPTER']; // hardware or software: for tests
+  if (forced) Object.assign(globalThis, { [FORCED_ADAPTER]: forced });
   const gpu = dawn.create([]);
   if (process.env['VK_DRIVER_FILES'] || (await gpu.requestAdapter())) return gpu;
   const driver = SWIFTSHADER.find(existsSync);

@@ -3,6 +3,7 @@
 import code from '../../shaders/display.wgsl?raw';
 import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
+import { gpuError, scoped } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Canvas pixels between the pictures of a grid. */
@@ -23,22 +24,33 @@ export interface DisplayOptions {
   readonly columns?: number;
 }
 
-/** All canvases of a device share one pipeline. */
-const pipelines = new WeakMap<GPUDevice, GPURenderPipeline>();
+/** A render pipeline, and why the GPU refuses it, if it does. */
+interface Painting {
+  readonly pipeline: GPURenderPipeline;
+  refused: DiffusionError | null;
+}
 
-function pipelineOf(device: GPUDevice, format: GPUTextureFormat): GPURenderPipeline {
-  let pipeline = pipelines.get(device);
-  if (!pipeline) {
+/** All canvases of a device share one pipeline. */
+const paintings = new WeakMap<GPUDevice, Painting>();
+
+function paintingOf(device: GPUDevice, format: GPUTextureFormat): Painting {
+  const known = paintings.get(device);
+  if (known) return known;
+  const { result: pipeline, refused } = scoped(device, () => {
     const module = device.createShaderModule({ label: 'display', code });
-    pipeline = device.createRenderPipeline({
+    return device.createRenderPipeline({
       label: 'display',
       layout: 'auto',
       vertex: { module, entryPoint: 'cover' },
       fragment: { module, entryPoint: 'paint', targets: [{ format }] },
     });
-    pipelines.set(device, pipeline);
-  }
-  return pipeline;
+  });
+  const painting: Painting = { pipeline, refused: null };
+  paintings.set(device, painting);
+  void refused.then((refusal) => {
+    if (refusal) painting.refused = gpuError('The GPU refused to show pictures.', refusal.message);
+  });
+  return painting;
 }
 
 export class Display {
@@ -46,7 +58,7 @@ export class Display {
   readonly gpu: Gpu;
   readonly #options: DisplayOptions;
   readonly #context: GPUCanvasContext;
-  readonly #pipeline: GPURenderPipeline;
+  readonly #painting: Painting;
   readonly #view: GPUBuffer;
   #bindings: { readonly x: GPUBuffer; readonly y: GPUBuffer; readonly group: GPUBindGroup } | null = null;
 
@@ -66,16 +78,19 @@ export class Display {
     this.#options = options;
     this.#context = context;
     this.#context.configure({ device, format, alphaMode: 'premultiplied' });
-    this.#pipeline = pipelineOf(device, format);
+    this.#painting = paintingOf(device, format);
     this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: 0x48 }); // UNIFORM | COPY_DST
   }
 
   /**
    * Draws a tensor, or the sum of one or two terms, shown from -1 (black) to 1 (white): planar f32 (N, C, H, W) each, of
    * the same shape.
+   * @throws gpu-error, if the GPU refused the shader (known only shortly after the display was made)
    */
   draw(shown: Tensor | readonly Term[]): void {
     const { device } = this.gpu;
+    const { pipeline, refused } = this.#painting;
+    if (refused) throw refused;
     const terms = 'storage' in shown ? [{ tensor: shown, weight: 1 }] : shown;
     const [first, second = { tensor: first!.tensor, weight: 0 }] = terms;
     const [n, c, h, w] = first!.tensor.shape;
@@ -91,23 +106,28 @@ export class Display {
     new Float32Array(view, 28).set([first!.weight, second.weight]);
     device.queue.writeBuffer(this.#view, 0, view);
     const [x, y] = [first!.tensor.storage.buffer!, second.tensor.storage.buffer!];
-    if (this.#bindings?.x !== x || this.#bindings.y !== y) {
-      const entries = [x, y, this.#view].map((buffer, binding) => ({ binding, resource: { buffer } }));
-      const layout = this.#pipeline.getBindGroupLayout(0);
-      this.#bindings = { x, y, group: device.createBindGroup({ label: 'display', layout, entries }) };
-    }
-    const encoder = device.createCommandEncoder({ label: 'display' });
-    const pass = encoder.beginRenderPass({
-      label: 'display',
-      colorAttachments: [
-        { view: this.#context.getCurrentTexture().createView(), loadOp: 'clear', storeOp: 'store' },
-      ],
+    const { refused: fault } = scoped(device, () => {
+      if (this.#bindings?.x !== x || this.#bindings.y !== y) {
+        const entries = [x, y, this.#view].map((buffer, binding) => ({ binding, resource: { buffer } }));
+        const layout = pipeline.getBindGroupLayout(0);
+        this.#bindings = { x, y, group: device.createBindGroup({ label: 'display', layout, entries }) };
+      }
+      const encoder = device.createCommandEncoder({ label: 'display' });
+      const pass = encoder.beginRenderPass({
+        label: 'display',
+        colorAttachments: [
+          { view: this.#context.getCurrentTexture().createView(), loadOp: 'clear', storeOp: 'store' },
+        ],
+      });
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, this.#bindings.group);
+      pass.draw(3);
+      pass.end();
+      device.queue.submit([encoder.finish()]);
     });
-    pass.setPipeline(this.#pipeline);
-    pass.setBindGroup(0, this.#bindings.group);
-    pass.draw(3);
-    pass.end();
-    device.queue.submit([encoder.finish()]);
+    void fault.then((refusal) => {
+      if (refusal) this.#painting.refused ??= gpuError('The GPU refused to show pictures.', refusal.message);
+    });
   }
 
   destroy(): void {

@@ -1,6 +1,9 @@
 /** One GPU device: why there is none, what it offers, and what happens when it goes away. */
 
 import { DiffusionError } from '../errors.ts';
+import { quadsAreInOrder } from './quads.ts';
+import { gpuError } from './scope.ts';
+import { awaitQueue } from './wait.ts';
 
 export interface Gpu {
   readonly device: GPUDevice;
@@ -12,64 +15,59 @@ export interface Gpu {
   readonly f16: boolean;
   /** Whether four invocations that follow each other in a workgroup can exchange registers (subgroup operations). */
   readonly quads: boolean;
-  /** Invocations that run in step: of the smallest subgroup, as far as the adapter says; 4 unless it does. */
+  /** Invocations that run in step: of the smallest subgroup, as far as the adapter says; default 4. */
   readonly subgroup: number;
-  /** Throws `device-lost` or `gpu-error` once the device is lost or has reported an error. */
+  /** Throws `device-lost`, `out-of-memory` or `gpu-error` once the device is lost or has reported an error. */
   check(): void;
   /** Resolves when all submitted work is done; rejects like `check` when the device goes away meanwhile. */
   settled(): Promise<void>;
   destroy(): void;
 }
 
-const BROWSERS = 'Use Chrome or Edge 113+, Safari 26+, or Firefox 141+ on Windows or 145+ on macOS.';
+export interface GpuOptions {
+  /**
+   * Which GPU to use on a machine with two: `high-performance` (the discrete one) or `low-power`. By default the browser
+   * decides. Chrome on Windows ignores it.
+   */
+  readonly powerPreference?: GPUPowerPreference;
+}
+
+const BROWSERS =
+  'Use Chrome or Edge 113+, Safari 26+, or Firefox 141+ on Windows or 147+ on Macs with Apple silicon.';
+
+/** What Node can do about a missing adapter differs from what a browser's user can. */
+const IN_NODE = 'process' in globalThis && !('document' in globalThis);
 
 /**
  * Opens a device within WebGPU's default limits.
  *
- * @param gpu the entry point: `navigator.gpu` unless given (in Node, Dawn's).
+ * @param gpu the entry point; default `navigator.gpu` (in Node, Dawn's).
  * @throws no-secure-context, no-webgpu-api, no-adapter, limits-too-small, gpu-error
  */
-export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu): Promise<Gpu> {
-  if (!gpu) {
-    if (globalThis.isSecureContext === false)
-      throw new DiffusionError(
-        'no-secure-context',
-        'This page was not loaded over a secure connection, and browsers offer WebGPU only to secure pages.',
-        'Open it with https:// or from localhost.',
-      );
-    throw new DiffusionError('no-webgpu-api', 'This browser does not offer WebGPU.', BROWSERS);
-  }
+export async function openGpu(
+  gpu: GPU | undefined = globalThis.navigator?.gpu,
+  { powerPreference }: GpuOptions = {},
+): Promise<Gpu> {
+  if (!gpu) throw noApi();
   let adapter: GPUAdapter | null;
   try {
-    adapter = await gpu.requestAdapter();
+    adapter = await gpu.requestAdapter(powerPreference ? { powerPreference } : {});
   } catch (cause) {
     throw noAdapter({ cause });
   }
   if (!adapter) throw noAdapter();
-  const f16 = adapter.features.has('shader-f16');
-  const wanted: GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups'];
-  const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature));
-  let device: GPUDevice;
-  try {
-    device = await adapter.requestDevice({ label: 'diffusion-sampler', requiredFeatures });
-  } catch (cause) {
-    throw new DiffusionError(
-      'limits-too-small',
-      `The graphics adapter refused a device with WebGPU's default limits (${String(cause)}).`,
-      'Update the graphics driver, or try another browser.',
-      { cause },
-    );
-  }
+  const info = await infoOf(adapter);
+  const device = await openDevice(adapter);
 
   let fault: DiffusionError | null = null;
   let destroyed = false;
   let wake: (error: DiffusionError) => void;
   const gone = new Promise<never>((_, reject) => (wake = reject));
   gone.catch(() => {}); // observed by settled(); without a waiter it must not be an unhandled rejection
-  void device.lost.then((info) => {
+  void device.lost.then((lost) => {
     fault = new DiffusionError(
       'device-lost',
-      destroyed ? 'The GPU device was closed.' : `The GPU device was lost (${info.message || info.reason}).`,
+      destroyed ? 'The GPU device was closed.' : `The GPU device was lost (${lost.message || lost.reason}).`,
       'Reload the model to go on; close other heavy tabs if it happens again.',
     );
     wake(fault);
@@ -79,32 +77,24 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
     const memory = error.constructor.name === 'GPUOutOfMemoryError';
     fault ??= memory
       ? new DiffusionError('out-of-memory', 'The GPU ran out of memory.', 'Draw fewer pictures at a time.')
-      : new DiffusionError(
-          'gpu-error',
-          `The GPU refused a command: ${error.message}`,
-          'Please report this, with the name of your browser and GPU.',
-        );
+      : gpuError('The GPU refused a command.', error.message);
   });
 
   const check = () => {
     if (fault) throw fault;
   };
-  const { vendor, architecture, device: name, description } = adapter.info;
-  const isSoftware =
-    adapter.info.isFallbackAdapter ||
-    /swiftshader|llvmpipe|software/i.test(`${architecture} ${name} ${description}`);
+  const { isSoftware, quadsAreKnown } = kindOf(info);
   return {
     device,
-    adapter: [vendor, architecture, description || name].filter(Boolean).join(' ') || 'unnamed adapter',
+    adapter: nameOf(info),
     isSoftware,
-    f16,
-    // Which invocations are a quad, WGSL leaves open, so hardware is asked (the two software adapters are known).
-    quads: device.features.has('subgroups') && (isSoftware || (await quadsAreInOrder(device))),
-    subgroup: Math.max(4, Math.min(64, adapter.info.subgroupMinSize || 4)),
+    f16: device.features.has('shader-f16'),
+    quads: device.features.has('subgroups') && (quadsAreKnown || (await quadsAreInOrder(device))),
+    subgroup: Math.max(4, Math.min(64, info.subgroupMinSize ?? 4)),
     check,
     async settled() {
       check();
-      await Promise.race([device.queue.onSubmittedWorkDone(), gone]);
+      await Promise.race([awaitQueue(device, device.queue.onSubmittedWorkDone()), gone]);
       check();
     },
     destroy() {
@@ -114,42 +104,90 @@ export async function openGpu(gpu: GPU | undefined = globalThis.navigator?.gpu):
   };
 }
 
-/** Whether the neighbours of an invocation by quadSwapX and quadSwapY are those of its index in the workgroup. */
-async function quadsAreInOrder(device: GPUDevice): Promise<boolean> {
-  const code = `enable subgroups;
-@group(0) @binding(0) var<storage, read_write> wrong: atomic<u32>;
-@compute @workgroup_size(32) fn main(@builtin(local_invocation_index) lane: u32) {
-  if (quadSwapX(lane) != (lane ^ 1u) || quadSwapY(lane) != (lane ^ 2u)) { atomicAdd(&wrong, 1u); }
-}`;
-  const sink = device.createBuffer({ size: 4, usage: 0x84 }); // STORAGE, COPY_SRC
-  const staging = device.createBuffer({ size: 4, usage: 0x09 }); // MAP_READ, COPY_DST
+// --- the adapter ----------------------------------------------------------------------------------------------
+
+type Info = Partial<GPUAdapterInfo>;
+
+/** What the adapter says of itself. Chrome before 127 says it by another call; a browser may say nothing. */
+async function infoOf(adapter: GPUAdapter): Promise<Info> {
+  type Old = { requestAdapterInfo?: () => Promise<Info>; isFallbackAdapter?: boolean; info?: Info };
+  const old = adapter as unknown as Old;
+  const { isFallbackAdapter } = old;
+  const info = old.info ?? (await old.requestAdapterInfo?.().catch(() => undefined)) ?? {};
+  return isFallbackAdapter === undefined || info.isFallbackAdapter !== undefined
+    ? info
+    : { ...info, isFallbackAdapter };
+}
+
+const nameOf = ({ vendor, architecture, device, description }: Info): string =>
+  [vendor, architecture, description || device].filter(Boolean).join(' ') || 'unnamed adapter';
+
+/**
+ * Tests force this branch or that on any adapter: `hardware` or `software` under this key of the global object. (No
+ * part of the public API. In Node, src/cli/node_gpu.ts sets it from the variable SAMPLER_ADAPTER.)
+ */
+export const FORCED_ADAPTER = Symbol.for('diffusion-sampler.adapter');
+
+/** Software or not, and whether its quads are known to be in order: on the two adapters where that was measured. */
+function kindOf(info: Info): { isSoftware: boolean; quadsAreKnown: boolean } {
+  const names = `${info.architecture} ${info.device} ${info.description}`;
+  const measured = /swiftshader|llvmpipe/i.test(names);
+  const forced = (globalThis as Record<symbol, unknown>)[FORCED_ADAPTER];
+  if (forced === 'hardware') return { isSoftware: false, quadsAreKnown: false };
+  const isSoftware = forced === 'software' || info.isFallbackAdapter || measured || /software/i.test(names);
+  return { isSoftware, quadsAreKnown: measured };
+}
+
+const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'timestamp-query', 'subgroups'];
+
+/** A device with the features that we use, or, if the driver refuses these after all, without any. */
+async function openDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+  const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
   try {
-    const module = device.createShaderModule({ code });
-    const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module } });
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    const entries = [{ binding: 0, resource: { buffer: sink } }];
-    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-    pass.dispatchWorkgroups(1);
-    pass.end();
-    encoder.copyBufferToBuffer(sink, 0, staging, 0, 4);
-    device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(1);
-    return new Uint32Array(staging.getMappedRange())[0] === 0;
-  } catch {
-    return false;
-  } finally {
-    sink.destroy();
-    staging.destroy();
+    return await adapter.requestDevice({ label: 'diffusion-sampler', requiredFeatures });
+  } catch (cause) {
+    const bare = requiredFeatures.length
+      ? await adapter.requestDevice({ label: 'diffusion-sampler' }).catch(() => null)
+      : null;
+    if (bare) return bare;
+    console.error('diffusion-sampler: no device', cause);
+    throw new DiffusionError(
+      'limits-too-small',
+      "The graphics adapter refused a device with WebGPU's default limits.",
+      'Update the graphics driver, or try another browser.',
+      { cause },
+    );
   }
 }
 
+function noApi(): DiffusionError {
+  if (globalThis.isSecureContext === false)
+    return new DiffusionError(
+      'no-secure-context',
+      'This page was not loaded over a secure connection, and browsers offer WebGPU only to secure pages.',
+      'Open it with https:// or from localhost.',
+    );
+  if (IN_NODE)
+    return new DiffusionError(
+      'no-webgpu-api',
+      'The npm package webgpu did not load on this machine.',
+      'Run npm ci on Linux, Windows or macOS, on x64 or arm64.',
+    );
+  return new DiffusionError('no-webgpu-api', 'This browser does not offer WebGPU.', BROWSERS);
+}
+
 function noAdapter(options?: ErrorOptions): DiffusionError {
+  if (IN_NODE)
+    return new DiffusionError(
+      'no-adapter',
+      'No Vulkan driver was found on this machine.',
+      'Install one (Debian: mesa-vulkan-drivers has a software adapter), or name its file in VK_DRIVER_FILES.',
+      options,
+    );
   return new DiffusionError(
     'no-adapter',
     'WebGPU is here, but the browser found no graphics adapter that it may use.',
-    'Turn on hardware acceleration in the browser settings, or update the graphics driver.',
+    'Turn on hardware acceleration in the browser settings, or update the graphics driver. On Linux, Chrome has WebGPU from version 144 on Intel GPUs, elsewhere with --enable-unsafe-webgpu --enable-features=Vulkan.',
     options,
   );
 }

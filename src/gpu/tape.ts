@@ -9,6 +9,7 @@
 import { DiffusionError } from '../errors.ts';
 import { byteLength, type DType, type Layout, type Shape, type Storage, type Tensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
+import { gpuError, scoped } from './scope.ts';
 import { assemble, storageTypes, type Defines, type Shader } from './shader.ts';
 
 export interface Dispatch {
@@ -203,61 +204,62 @@ export class Tape {
             'Draw fewer pictures at a time.',
           );
 
-    device.pushErrorScope('validation');
-    device.pushErrorScope('out-of-memory');
-    const pipelines = Promise.all(all.map((d) => pipeline(gpu, d)));
-    pipelines.catch(() => {}); // awaited below, after the error scopes
-    const owned = plan(this.dispatches).map(({ bytes, tensors, usage }) => {
-      const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
-      for (const tensor of tensors) tensor.buffer = buffer;
-      return buffer;
-    });
     // The numbers of all launches in one buffer, a slot each.
     const numbers = all.map(layerNumbers);
     const slots = new Uint8Array(Math.max(numbers.length, 1) * SLOT);
     numbers.forEach((bytes, i) => slots.set(bytes, i * SLOT));
-    const size = slots.byteLength;
-    const layers = device.createBuffer({ label: `${label}.layers`, size, usage: UNIFORM | COPY_DST });
-    owned.push(layers);
-    device.queue.writeBuffer(layers, 0, slots);
-    const [memory, validation] = await Promise.all([device.popErrorScope(), device.popErrorScope()]);
-    const free = () => owned.forEach((buffer) => buffer.destroy());
-    if (memory) {
-      free();
-      throw new DiffusionError(
+    const owned: GPUBuffer[] = [];
+    const making = scoped(device, () => {
+      for (const { bytes, tensors, usage } of plan(this.dispatches)) {
+        const buffer = device.createBuffer({ label: tensors[0]!.label, size: bytes, usage });
+        owned.push(buffer);
+        for (const tensor of tensors) tensor.buffer = buffer;
+      }
+      const size = slots.byteLength;
+      const layers = device.createBuffer({ label: `${label}.layers`, size, usage: UNIFORM | COPY_DST });
+      owned.push(layers);
+      device.queue.writeBuffer(layers, 0, slots);
+      return { layers, pipelines: Promise.all(all.map((d) => pipeline(gpu, d))) };
+    });
+    const { layers, pipelines } = making.result;
+    pipelines.catch(() => {}); // awaited below, after the error scopes
+    const fail = (cause: unknown, memory = false): DiffusionError => {
+      owned.forEach((buffer) => buffer.destroy());
+      if (cause instanceof DiffusionError) return cause;
+      if (!memory) return gpuError(`The GPU refused a shader of ${label}.`, cause);
+      return new DiffusionError(
         'out-of-memory',
         `The GPU has no room for ${megabytes(owned.reduce((sum, b) => sum + b.size, 0))} of working memory.`,
         'Draw fewer pictures at a time.',
       );
-    }
+    };
+    const refusal = await making.refused;
+    if (refusal) throw fail(refusal.message, refusal.memory);
     let compiled: GPUComputePipeline[];
     try {
       compiled = await pipelines;
-      if (validation) throw new Error(validation.message);
       gpu.check();
     } catch (cause) {
-      free();
-      if (cause instanceof DiffusionError) throw cause;
-      throw new DiffusionError(
-        'gpu-error',
-        `The GPU refused a shader of ${label}: ${cause instanceof Error ? cause.message : String(cause)}`,
-        'Please report this, with the name of your browser and GPU.',
-        { cause },
-      );
+      throw fail(cause);
     }
-    const layouts = new Map([...new Set(compiled)].map((p) => [p, p.getBindGroupLayout(0)]));
-    const commands = all.map((d, i): Command => {
-      const pipeline = compiled[i]!;
-      const layout = layouts.get(pipeline)!;
-      const entries: GPUBindGroupEntry[] = d.bindings.flatMap((b, binding) =>
-        b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
-      );
-      const size = numbers[i]!.byteLength;
-      entries.push({ binding: LAYER_BINDING, resource: { buffer: layers, offset: i * SLOT, size } });
-      const bindGroup = device.createBindGroup({ label: d.label, layout, entries });
-      const grid = fold(Math.ceil(d.threads / d.workgroupSize));
-      return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, ms: guessMs(gpu, d) };
+    const binding = scoped(device, () => {
+      const layouts = new Map([...new Set(compiled)].map((p) => [p, p.getBindGroupLayout(0)]));
+      return all.map((d, i): Command => {
+        const pipeline = compiled[i]!;
+        const layout = layouts.get(pipeline)!;
+        const entries: GPUBindGroupEntry[] = d.bindings.flatMap((b, binding) =>
+          b ? [{ binding, resource: { buffer: 'storage' in b ? b.storage.buffer! : b } }] : [],
+        );
+        const size = numbers[i]!.byteLength;
+        entries.push({ binding: LAYER_BINDING, resource: { buffer: layers, offset: i * SLOT, size } });
+        const bindGroup = device.createBindGroup({ label: d.label, layout, entries });
+        const grid = fold(Math.ceil(d.threads / d.workgroupSize));
+        return { label: d.label, pipeline, bindGroup, grid, flops: d.flops ?? 0, ms: guessMs(gpu, d) };
+      });
     });
+    const commands = binding.result;
+    const unbound = await binding.refused;
+    if (unbound) throw fail(unbound.message, unbound.memory);
     const first = this.preparations.length;
     if (first) run(device, new Recording(`${label}.preparation`, commands.slice(0, first), []));
     return new Recording(label, commands.slice(first), owned);
@@ -460,19 +462,18 @@ const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
 function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
   const pipelines = cached(pipelineCache, device);
   const modules = cached(moduleCache, device);
-  const code = textOf(d.shader, d.dtype, { QUADS: quads, ...d.defines });
-  const key = `${d.workgroupSize} ${code}`;
-  let promise = pipelines.get(key);
+  const code = textOf(d.shader, d.dtype, { QUADS: quads, WORKGROUP: d.workgroupSize, ...d.defines });
+  let promise = pipelines.get(code);
   if (!promise) {
     let module = modules.get(code);
     if (!module) modules.set(code, (module = device.createShaderModule({ label: d.shader.name, code })));
     promise = device.createComputePipelineAsync({
       label: d.shader.name,
       layout: 'auto',
-      compute: { module, constants: { WORKGROUP: d.workgroupSize } },
+      compute: { module },
     });
-    pipelines.set(key, promise);
-    promise.catch(() => pipelines.delete(key)); // a failed one may be tried again
+    pipelines.set(code, promise);
+    promise.catch(() => pipelines.delete(code)); // a failed one may be tried again
   }
   return promise;
 }

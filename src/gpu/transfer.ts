@@ -1,35 +1,45 @@
 /** From GPU memory back to ours. Never inside the step loop. */
 
+import { DiffusionError } from '../errors.ts';
 import { scalars, type Tensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
+import { allocate, gpuError } from './scope.ts';
+import { awaitQueue } from './wait.ts';
 
-/** The bytes of a buffer (usage COPY_SRC). @throws device-lost, gpu-error */
+const MAP_READ = 0x01;
+const COPY_DST = 0x08;
+
+/** The bytes of a buffer (usage COPY_SRC). @throws device-lost, out-of-memory, gpu-error */
 export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
   gpu.check();
+  const { device } = gpu;
   const size = Math.ceil(bytes / 4) * 4;
-  const staging = gpu.device.createBuffer({ label: `read ${buffer.label}`, size, usage: 0x01 | COPY_DST }); // MAP_READ
+  let staging: GPUBuffer | null = null;
+  const what = `reading ${buffer.label || 'a buffer'} back`;
   try {
-    const encoder = gpu.device.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
-    gpu.device.queue.submit([encoder.finish()]);
-    try {
-      await staging.mapAsync(1); // READ
-    } catch (cause) {
-      gpu.check();
-      throw cause;
-    }
-    return staging.getMappedRange().slice(0, bytes);
+    const mapped = await allocate(device, what, () => {
+      staging = device.createBuffer({ label: `read ${buffer.label}`, size, usage: MAP_READ | COPY_DST });
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
+      device.queue.submit([encoder.finish()]);
+      const mapping = staging.mapAsync(1); // READ
+      mapping.catch(() => {}); // awaited below
+      return { mapping };
+    });
+    await awaitQueue(device, mapped.mapping);
+    return staging!.getMappedRange().slice(0, bytes);
+  } catch (cause) {
+    gpu.check();
+    throw cause instanceof DiffusionError ? cause : gpuError(`The GPU refused ${what}.`, cause);
   } finally {
-    staging.destroy();
+    (staging as GPUBuffer | null)?.destroy();
   }
 }
 
-/** The numbers of a pinned planar f32 tensor, row-major. @throws device-lost, gpu-error */
+/** The numbers of a pinned planar f32 tensor, row-major. @throws device-lost, out-of-memory, gpu-error */
 export async function readTensor(gpu: Gpu, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
   if (tensor.layout !== 'planar' || tensor.dtype !== 'f32')
     throw new Error(`${tensor.label}: only planar f32 tensors are read back`);
   const bytes = scalars(tensor.shape, 'planar') * 4;
   return new Float32Array(await readBuffer(gpu, tensor.storage.buffer!, bytes));
 }
-
-const COPY_DST = 0x08;

@@ -1,13 +1,15 @@
 /**
  * Picks, for each shape of a network's convolutions, the variant that is fastest on this very GPU.
  *
- * Each candidate computes one image of random numbers. One whose result is not that of the plain kernel is out, however
- * fast; so is one that the GPU refuses. What was found is kept for the device, and where a store is given, by the
- * adapter's name for the next visit.
+ * Each candidate computes one image of random numbers. A candidate is out, however fast, if its result is not that of the
+ * plain kernel, or if the GPU refuses it. Choices are kept for the device, and in a store, if one is given, for the next
+ * visit. If neither timestamps nor the clock can tell the candidates apart, the rule decides.
  */
 
-import { throwIfAborted } from '../errors.ts';
+import { DiffusionError, throwIfAborted } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
+import { allocate, scoped } from '../gpu/scope.ts';
+import { openStopwatch, type Stopwatch } from '../gpu/stopwatch.ts';
 import {
   PLAIN,
   run,
@@ -26,13 +28,15 @@ import { toDType } from './packing.ts';
 import { takesSplit, takesWinograd, variantsFor } from './variants.ts';
 
 export interface TuneOptions {
-  /** Where choices are kept from one visit to the next: `localStorage`, or anything like it. */
+  /** Keeps choices from one visit to the next: `localStorage`, or anything like it. */
   readonly store?: Pick<Storage, 'getItem' | 'setItem'>;
-  /** Milliseconds after which no further shape is tried, and the rule decides; 1000 unless given. */
+  /** Milliseconds after which no further candidate is tried, and the rule decides; default 1000. */
   readonly budget?: number;
   readonly signal?: AbortSignal;
-  /** Ways to compute a convolution; those of the engine unless given (tests bring wrong ones). */
+  /** Ways to compute a convolution, the plain one first; default those of the engine (tests bring wrong ones). */
   readonly candidates?: (shape: ConvShape) => readonly Candidate[];
+  /** Measures the candidates; default by `openStopwatch` (tests bring coarse ones). */
+  readonly stopwatch?: (gpu: Gpu) => Promise<Stopwatch | null>;
 }
 
 export interface Candidate {
@@ -48,8 +52,8 @@ const candidate = (name: ConvVariant): Candidate => ({
   record: (tape, x, w, stride) => conv2d(tape, name, x, w, { stride }),
 });
 
-/** Those that can compute this shape. Workgroup memory is hopeless on a software adapter. */
-function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
+/** The variants that can compute this shape. Workgroup memory is hopeless on a software adapter. */
+export function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
   const names: ConvVariant[] = ['direct'];
   if (takesWinograd(shape)) names.push('winograd');
   if (!isSoftware) {
@@ -61,9 +65,9 @@ function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
 }
 
 /** The largest difference from the plain kernel's result that rounding explains, relative to the largest number. */
-const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
+export const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
 
-const STORE = 'diffusion-sampler tuning 3';
+const STORE = 'diffusion-sampler tuning 4';
 const NAMES: readonly string[] = [
   'direct',
   'winograd',
@@ -74,13 +78,13 @@ const NAMES: readonly string[] = [
   'tiled-64',
 ] satisfies ConvVariant[];
 
-/** Of each device and storage type, by shape. */
+/** Choices of each device and storage type, by shape. */
 const found = new WeakMap<GPUDevice, Map<string, ConvVariant>>();
 
 /**
  * @param shapes of one image, the most expensive first
  * @returns the rule of the adapter, with what was measured instead of it
- * @throws aborted
+ * @throws aborted, device-lost
  */
 export async function tune(
   gpu: Gpu,
@@ -92,23 +96,49 @@ export async function tune(
   const rule = variantsFor(gpu);
   let known = found.get(gpu.device);
   if (!known) found.set(gpu.device, (known = new Map()));
-  const address = `${STORE} ${dtype} ${gpu.adapter}`;
+  const address = `${STORE} ${dtype} ${fingerprint(gpu)}`;
   for (const [key, name] of remembered(store, address)) if (!known.has(`${dtype} ${key}`)) known.set(`${dtype} ${key}`, name); // prettier-ignore
-  const since = performance.now();
+  const end = performance.now() + budget;
+  const left = shapes.filter((shape) => !known.has(`${dtype} ${shapeKey(shape)}`));
+  const { stopwatch: open = openStopwatch } = options;
+  const stopwatch = left.length > 0 && budget > 0 ? await open(gpu) : null;
   let changed = false;
-  for (const shape of shapes) {
-    const key = `${dtype} ${shapeKey(shape)}`;
-    if (known.has(key)) continue;
-    throwIfAborted(signal);
-    if (performance.now() - since > budget) break;
-    const ways = candidates(shape);
-    if (ways.length < 2) continue;
-    known.set(key, await fastest(gpu, shape, dtype, ways));
-    changed = true;
+  try {
+    for (const shape of stopwatch ? left : []) {
+      throwIfAborted(signal);
+      if (performance.now() > end) break;
+      const ways = candidates(shape);
+      if (ways.length < 2) continue;
+      const name = await fastest(gpu, shape, dtype, ways, rule.conv(shape), stopwatch!, end);
+      if (!name) continue;
+      known.set(`${dtype} ${shapeKey(shape)}`, name);
+      changed = true;
+    }
+  } finally {
+    stopwatch?.destroy();
   }
   const own = new Map(known); // what another model finds later does not change this one
   if (changed && store) remember(store, address, own, dtype);
   return { ...rule, conv: (shape) => own.get(`${dtype} ${shapeKey(shape)}`) ?? rule.conv(shape) };
+}
+
+/**
+ * Tells adapters apart, also in browsers that mask their names (Firefox, Safari): by name, features, limits and browser.
+ * A new version of the browser may bring another compiler, so it is measured again.
+ */
+export function fingerprint(gpu: Gpu): string {
+  const { limits, features } = gpu.device;
+  const numbers = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'] as const;
+  const text = [
+    ...[...features].sort(),
+    ...numbers.map((name) => limits[name]),
+    gpu.subgroup,
+    gpu.quads,
+    globalThis.navigator?.userAgent ?? '',
+  ].join(' ');
+  let hash = 0x811c9dc5; // FNV-1a, 32 bits
+  for (const c of text) hash = Math.imul(hash ^ c.codePointAt(0)!, 0x01000193) >>> 0;
+  return `${gpu.adapter} ${hash.toString(16)}`;
 }
 
 function remembered(store: TuneOptions['store'], address: string): [string, ConvVariant][] {
@@ -134,65 +164,134 @@ function remember(
   }
 }
 
-/** The first way is the plain one, which the others must agree with. */
+/** A candidate, built, and where its result goes. */
+interface Trial {
+  readonly recording: Recording;
+  readonly out: Tensor;
+}
+
+/** Builds candidates for one shape, on one image of random numbers. */
+class Trials {
+  readonly #gpu: Gpu;
+  readonly #dtype: DType;
+  readonly #shape: ConvShape;
+  readonly #buffers: GPUBuffer[] = [];
+  readonly #built: Recording[] = [];
+  #weights!: ConvWeights;
+  #image!: GPUBuffer;
+  #state = 1;
+
+  private constructor(gpu: Gpu, shape: ConvShape, dtype: DType) {
+    this.#gpu = gpu;
+    this.#shape = shape;
+    this.#dtype = dtype;
+  }
+
+  /** @throws out-of-memory */
+  static async open(gpu: Gpu, shape: ConvShape, dtype: DType): Promise<Trials> {
+    const trials = new Trials(gpu, shape, dtype);
+    const { cIn, cOut, size, stride, h, w } = shape;
+    const work = (): void => {
+      const weight = trials.#random(blocks(cOut) * blocks(cIn) * 16 * size ** 2, Math.sqrt(3 / (cIn * size ** 2)));
+      trials.#weights = { weight, bias: trials.#random(blocks(cOut) * 4, 1), cIn, cOut, size };
+      trials.#image = trials.#random(blocks(cIn) * 4 * h * w * stride ** 2, 1);
+    }; // prettier-ignore
+    await allocate(gpu.device, 'measuring a convolution', work, () => trials.destroy());
+    return trials;
+  }
+
+  #random(scalars: number, spread: number): GPUBuffer {
+    const numbers = Float32Array.from({ length: scalars }, () => {
+      this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
+      return spread * (this.#state / 2 ** 31 - 1);
+    });
+    const { device } = this.#gpu;
+    const bytes = toDType(numbers, this.#dtype);
+    const buffer = device.createBuffer({ size: Math.ceil(bytes.byteLength / 16) * 16, usage: 0x88 }); // STORAGE, COPY_DST
+    device.queue.writeBuffer(buffer, 0, bytes);
+    this.#buffers.push(buffer);
+    return buffer;
+  }
+
+  /** @throws out-of-memory, gpu-error */
+  async build(way: Candidate): Promise<Trial> {
+    const { cIn, stride, h, w } = this.#shape;
+    const tape = new Tape({ ...PLAIN, conv: () => way.name });
+    const x = tape.pinned('x', [1, cIn, h * stride, w * stride], this.#dtype, 'c4');
+    x.storage.buffer = this.#image;
+    const out = way.record(tape, x, this.#weights, stride);
+    out.storage.pinned = true;
+    const recording = await tape.build(this.#gpu, `tuning ${way.name}`);
+    this.#built.push(recording);
+    return { recording, out };
+  }
+
+  /** The result of a trial; null if the GPU refuses to run it. */
+  async numbers({ recording, out }: Trial): Promise<Float32Array | null> {
+    const { device } = this.#gpu;
+    const { refused } = scoped(device, () => run(device, recording));
+    if (await refused) return null;
+    const bytes = await readBuffer(this.#gpu, out.storage.buffer!, out.storage.bytes);
+    return this.#dtype === 'f16'
+      ? Float32Array.from(new Uint16Array(bytes), f16ToF32)
+      : new Float32Array(bytes);
+  }
+
+  destroy(): void {
+    this.#built.forEach((recording) => recording.destroy());
+    this.#buffers.forEach((buffer) => buffer.destroy());
+  }
+}
+
+/** A result, or null for what the GPU refuses. A lost device is no refusal. */
+async function orNull<T>(gpu: Gpu, work: Promise<T>): Promise<T | null> {
+  try {
+    return await work;
+  } catch (error) {
+    gpu.check();
+    if (error instanceof DiffusionError) return null;
+    throw error;
+  }
+}
+
+/**
+ * The fastest of the candidates that are right. The first one is the plain one, which the others must agree with.
+ * @param rule what the adapter's rule says: a candidate must be measurably faster than it
+ * @param end of the budget, by performance.now()
+ * @returns null if they cannot be told apart, or not in time
+ */
 async function fastest(
   gpu: Gpu,
-  { cIn, cOut, size, stride, h, w }: ConvShape,
+  shape: ConvShape,
   dtype: DType,
   ways: readonly Candidate[],
-): Promise<ConvVariant> {
-  const buffers: GPUBuffer[] = [];
-  let state = 1;
-  const random = (scalars: number, spread: number): GPUBuffer => {
-    const numbers = Float32Array.from({ length: scalars }, () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
-      return spread * (state / 2 ** 31 - 1);
-    });
-    const bytes = toDType(numbers, dtype);
-    const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes.byteLength / 16) * 16, usage: 0x88 }); // STORAGE, COPY_DST
-    gpu.device.queue.writeBuffer(buffer, 0, bytes);
-    buffers.push(buffer);
-    return buffer;
-  };
-  const built: Recording[] = [];
+  rule: ConvVariant,
+  stopwatch: Stopwatch,
+  end: number,
+): Promise<ConvVariant | null> {
+  const trials = await orNull(gpu, Trials.open(gpu, shape, dtype));
+  if (!trials) return null;
   try {
-    const weights: ConvWeights = {
-      weight: random(blocks(cOut) * blocks(cIn) * 16 * size ** 2, Math.sqrt(3 / (cIn * size ** 2))),
-      bias: random(blocks(cOut) * 4, 1),
-      ...{ cIn, cOut, size },
-    };
-    const image = random(blocks(cIn) * 4 * h * w * stride ** 2, 1);
-    const prepare = async (way: Candidate): Promise<{ recording: Recording; out: Tensor }> => {
-      const tape = new Tape({ ...PLAIN, conv: () => way.name });
-      const x = tape.pinned('x', [1, cIn, h * stride, w * stride], dtype, 'c4');
-      x.storage.buffer = image;
-      const out = way.record(tape, x, weights, stride);
-      out.storage.pinned = true;
-      const recording = await tape.build(gpu, `tuning ${way.name}`);
-      built.push(recording);
-      return { recording, out };
-    };
-    const numbers = async ({ recording, out }: { recording: Recording; out: Tensor }) => {
-      run(gpu.device, recording);
-      const bytes = await readBuffer(gpu, out.storage.buffer!, out.storage.bytes);
-      return dtype === 'f16' ? Float32Array.from(new Uint16Array(bytes), f16ToF32) : new Float32Array(bytes);
-    };
-    const prepared = await Promise.allSettled(ways.map(prepare));
-    const [plain] = prepared;
-    if (plain?.status !== 'fulfilled') return ways[0]!.name;
-    const wanted = await numbers(plain.value);
-    let best = { name: ways[0]!.name, ms: await time(gpu, plain.value.recording) };
-    for (const [i, way] of ways.entries()) {
-      const ready = prepared[i]!;
-      if (i === 0 || ready.status !== 'fulfilled') continue;
-      if (!agrees(await numbers(ready.value), wanted, TOLERANCE[dtype])) continue;
-      const ms = await time(gpu, ready.value.recording);
-      if (ms < best.ms) best = { name: way.name, ms };
+    const built = await Promise.all(ways.map((way) => orNull(gpu, trials.build(way))));
+    const wanted = built[0] && (await orNull(gpu, trials.numbers(built[0])));
+    if (!wanted) return null;
+    const times = new Map<ConvVariant, number>();
+    for (const [i, { name }] of ways.entries()) {
+      const trial = built[i];
+      if (!trial) continue;
+      if (i > 0 && performance.now() > end) return null;
+      const actual = i === 0 ? wanted : await orNull(gpu, trials.numbers(trial));
+      if (!actual || !agrees(actual, wanted, TOLERANCE[dtype])) continue;
+      const ms = await durationOf(stopwatch, trial.recording, end);
+      if (ms !== null) times.set(name, ms);
     }
-    return best.name;
+    const first = times.has(rule) ? rule : ways[0]!.name;
+    if (!times.has(first)) return null;
+    let best = first;
+    for (const [name, ms] of times) if (ms < times.get(best)! * (best === rule ? 0.95 : 1)) best = name;
+    return best;
   } finally {
-    built.forEach((recording) => recording.destroy());
-    buffers.forEach((buffer) => buffer.destroy());
+    trials.destroy();
   }
 }
 
@@ -200,6 +299,30 @@ export function agrees(actual: Float32Array, wanted: Float32Array, tolerance: nu
   const scale = wanted.reduce((most, y) => Math.max(most, Math.abs(y)), 0);
   if (actual.length !== wanted.length) return false;
   return actual.every((y, i) => Math.abs(y - wanted[i]!) <= tolerance * scale); // false where a number is NaN
+}
+
+/** Replays that one measurement may have at most. */
+const MAX_REPLAYS = 256;
+
+/**
+ * Milliseconds of one replay: the better of two rounds, each at least ten ticks of the stopwatch and two milliseconds
+ * long. null if even the most replays take no longer than the tick, or the time is over.
+ */
+async function durationOf(stopwatch: Stopwatch, recording: Recording, end: number): Promise<number | null> {
+  const round = async (times: number): Promise<number> => {
+    const ms = await stopwatch.time((pass) => {
+      for (let i = 0; i < times; i++) recording.replay(pass);
+    });
+    return ms ?? 0;
+  };
+  const enough = Math.max(10 * stopwatch.tick, 2);
+  let [times, ms] = [1, await round(1)];
+  while (ms < enough && times < MAX_REPLAYS && performance.now() < end) {
+    times = Math.min(MAX_REPLAYS, times * Math.max(2, Math.min(8, Math.ceil(enough / (ms || 1e-9)))));
+    ms = await round(times);
+  }
+  if (ms < 2 * stopwatch.tick || ms === 0) return null;
+  return Math.min(ms, (await round(times)) || ms) / times;
 }
 
 /** Milliseconds of one replay of a recording, or of a piece of it, over so many in one submit. */
@@ -217,11 +340,4 @@ export async function replayTime(
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.settled();
   return (performance.now() - since) / times;
-}
-
-/** Milliseconds of one replay: the better of two rounds, each of about three milliseconds. */
-async function time(gpu: Gpu, recording: Recording): Promise<number> {
-  const one = await replayTime(gpu, recording, 1);
-  const times = Math.max(1, Math.min(50, Math.round(3 / one)));
-  return Math.min(await replayTime(gpu, recording, times), await replayTime(gpu, recording, times));
 }

@@ -1,6 +1,7 @@
 /** From named tensors to GPU buffers packed as the kernels read them. */
 
 import type { Gpu } from '../gpu/device.ts';
+import { allocate } from '../gpu/scope.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
 import type { ConvWeights } from '../ops/conv2d.ts';
 import type { Table } from '../ops/embedding.ts';
@@ -97,15 +98,14 @@ export class UNetWeights {
       return buffer;
     };
     const shapes = [...tensors].map(([name, { shape }]) => [name, shape] as const);
-    gpu.device.pushErrorScope('out-of-memory');
-    const weights = new UNetWeights(config, shapes, dtype, numbers, make, joint);
+    let made: UNetWeights | null = null;
+    const weights = await allocate(
+      gpu.device,
+      `the weights of ${source}`,
+      () => (made = new UNetWeights(config, shapes, dtype, numbers, make, joint)),
+      () => made?.destroy(),
+    );
     try {
-      if (await gpu.device.popErrorScope())
-        throw new DiffusionError(
-          'out-of-memory',
-          `The GPU has no room for the weights of ${source}.`,
-          'Close other tabs that use the GPU, or choose a smaller model.',
-        );
       let since = performance.now();
       for (const fill of fills) {
         throwIfAborted(signal);

@@ -1,7 +1,13 @@
 import type { Gpu } from '../../src/gpu/device.ts';
 
 /** The same device, counting the bytes of its buffers that are alive. */
-export function countBuffers(real: Gpu): { gpu: Gpu; alive: () => number; peak: () => number } {
+export function countBuffers(real: Gpu): {
+  gpu: Gpu;
+  alive: () => number;
+  /** Most bytes alive at once, since the last `reset`. */
+  peak: () => number;
+  reset: () => void;
+} {
   let [alive, peak] = [0, 0];
   const device = new Proxy(real.device, {
     get(target, key) {
@@ -23,5 +29,5 @@ export function countBuffers(real: Gpu): { gpu: Gpu; alive: () => number; peak: 
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
   });
-  return { gpu: { ...real, device }, alive: () => alive, peak: () => peak };
+  return { gpu: { ...real, device }, alive: () => alive, peak: () => peak, reset: () => (peak = alive) };
 }

@@ -37,7 +37,7 @@ function watched(real: Gpu, submitted: (count: number) => void): Gpu {
   const queue = bound(real.device.queue, {
     submit(buffers: GPUCommandBuffer[]) {
       real.device.queue.submit(buffers);
-      submitted(++count);
+      if (buffers.length > 0) submitted(++count); // an empty one only looks whether work is done
     },
   });
   return { ...real, device: bound(real.device, { queue }) };
