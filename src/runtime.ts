@@ -17,7 +17,7 @@ export interface AcquireOptions {
   readonly base?: URL;
   /** Storage of weights and activations; f32 unless given. */
   readonly dtype?: DType;
-  /** As in Model.load, with choices kept in the page's localStorage where it has one; of the first who asks for a model. */
+  /** As in Model.load. Results are cached in localStorage if available. The first caller's setting applies to a model. */
   readonly tune?: LoadOptions['tune'];
   /** Which GPU of a machine with two, if this call opens the device; default the browser's choice. */
   readonly powerPreference?: GPUPowerPreference;
@@ -205,7 +205,8 @@ export class Runtime {
       throwIfAborted(signal);
       const model = await Model.load(gpu, shared.source.files, {
         dtype: shared.dtype,
-        tune: shared.tune ?? (!gpu.isSoftware && keeping()),
+        tune:
+          shared.tune === undefined ? !gpu.isSoftware && keeping({}) : shared.tune && keeping(shared.tune),
         signal,
       });
       if (signal.aborted) model.destroy();
@@ -369,11 +370,11 @@ export const runtime = new Runtime();
 /** A model for use on this page; see Runtime. */
 export const acquire: Runtime['acquire'] = (source, options) => runtime.acquire(source, options);
 
-/** What was measured stays for the next visit: soon started, and the same seed gives the same bits again. */
-function keeping(): true | TuneOptions {
+/** Caches tuning results between visits, so start-up is fast and the same kernels, hence the same bits, are used again. */
+function keeping(options: true | TuneOptions): true | TuneOptions {
   try {
-    return 'document' in globalThis ? { store: localStorage } : true;
+    return 'document' in globalThis ? { store: localStorage, ...(options === true ? {} : options) } : options;
   } catch {
-    return true; // forbidden here
+    return options; // forbidden here
   }
 }

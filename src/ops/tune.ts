@@ -30,7 +30,10 @@ import { takesSplit, takesWinograd, variantsFor } from './variants.ts';
 export interface TuneOptions {
   /** Keeps choices from one visit to the next: `localStorage`, or anything like it. */
   readonly store?: Pick<Storage, 'getItem' | 'setItem'>;
-  /** Milliseconds after which no further candidate is tried, and the rule decides; default 1000. */
+  /**
+   * Milliseconds of measuring after which no further candidate is tried, and the rule decides; default 1000. Waiting for
+   * compilers does not count, up to four times as long.
+   */
   readonly budget?: number;
   readonly signal?: AbortSignal;
   /** Ways to compute a convolution, the plain one first; default those of the engine (tests bring wrong ones). */
@@ -98,7 +101,8 @@ export async function tune(
   if (!known) found.set(gpu.device, (known = new Map()));
   const address = `${STORE} ${dtype} ${fingerprint(gpu)}`;
   for (const [key, name] of remembered(store, address)) if (!known.has(`${dtype} ${key}`)) known.set(`${dtype} ${key}`, name); // prettier-ignore
-  const end = performance.now() + budget;
+  const now = performance.now();
+  const time: Deadline = { end: now + budget, last: now + 4 * budget };
   const left = shapes.filter((shape) => !known.has(`${dtype} ${shapeKey(shape)}`));
   const { stopwatch: open = openStopwatch } = options;
   const stopwatch = left.length > 0 && budget > 0 ? await open(gpu) : null;
@@ -106,10 +110,10 @@ export async function tune(
   try {
     for (const shape of stopwatch ? left : []) {
       throwIfAborted(signal);
-      if (performance.now() > end) break;
+      if (performance.now() > time.end) break;
       const ways = candidates(shape);
       if (ways.length < 2) continue;
-      const name = await fastest(gpu, shape, dtype, ways, rule.conv(shape), stopwatch!, end);
+      const name = await fastest(gpu, shape, dtype, ways, rule.conv(shape), stopwatch!, time);
       if (!name) continue;
       known.set(`${dtype} ${shapeKey(shape)}`, name);
       changed = true;
@@ -162,6 +166,12 @@ function remember(
   } catch {
     // Full or forbidden: measured again at the next visit.
   }
+}
+
+/** Times by performance.now(): the end of the budget, and where it may be moved to. */
+interface Deadline {
+  end: number;
+  readonly last: number;
 }
 
 /** A candidate, built, and where its result goes. */
@@ -257,7 +267,7 @@ async function orNull<T>(gpu: Gpu, work: Promise<T>): Promise<T | null> {
 /**
  * The fastest of the candidates that are right. The first one is the plain one, which the others must agree with.
  * @param rule what the adapter's rule says: a candidate must be measurably faster than it
- * @param end of the budget, by performance.now()
+ * @param time when to stop; moved by what compilers take
  * @returns null if they cannot be told apart, or not in time
  */
 async function fastest(
@@ -267,22 +277,24 @@ async function fastest(
   ways: readonly Candidate[],
   rule: ConvVariant,
   stopwatch: Stopwatch,
-  end: number,
+  time: Deadline,
 ): Promise<ConvVariant | null> {
   const trials = await orNull(gpu, Trials.open(gpu, shape, dtype));
   if (!trials) return null;
   try {
+    const since = performance.now();
     const built = await Promise.all(ways.map((way) => orNull(gpu, trials.build(way))));
+    time.end = Math.min(time.last, time.end + performance.now() - since);
     const wanted = built[0] && (await orNull(gpu, trials.numbers(built[0])));
     if (!wanted) return null;
     const times = new Map<ConvVariant, number>();
     for (const [i, { name }] of ways.entries()) {
       const trial = built[i];
       if (!trial) continue;
-      if (i > 0 && performance.now() > end) return null;
+      if (i > 0 && performance.now() > time.end) return null;
       const actual = i === 0 ? wanted : await orNull(gpu, trials.numbers(trial));
       if (!actual || !agrees(actual, wanted, TOLERANCE[dtype])) continue;
-      const ms = await durationOf(stopwatch, trial.recording, end);
+      const ms = await durationOf(stopwatch, trial.recording, time.end);
       if (ms !== null) times.set(name, ms);
     }
     const first = times.has(rule) ? rule : ways[0]!.name;

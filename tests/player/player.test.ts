@@ -454,7 +454,12 @@ it('a page keeps what was measured on a GPU for its next visit; on a software ad
   };
   try {
     const visit = async (gpu: () => Promise<GPU | undefined>) =>
-      (await new Runtime({ gpu, linger: 0 }).acquire(SOURCE)).release();
+      (
+        await new Runtime({ gpu, linger: 0 }).acquire(
+          SOURCE,
+          gpu === nodeGpu ? {} : { tune: { budget: 60_000 } },
+        )
+      ).release();
     await visit(nodeGpu);
     expect(writes).toEqual([]);
     await visit(hardware);
