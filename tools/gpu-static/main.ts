@@ -176,17 +176,18 @@ async function run(argv: string[]): Promise<number> {
   const families = budget ? [readBudget().family] : (values.families ?? 'navi21,navi31').split(',');
   const assembly = command !== 'table' || values.loops || values.out !== undefined;
   if (command === 'order') values.out ??= 'tests/output/gpu-static/order';
-  const dtypes = values.dtypes.split(',') as DType[];
+  const { wgsl } = values;
+  const chosen: CompileOptions = budget
+    ? {} // of all kernels
+    : { networks: values.networks.split(','), dtypes: values.dtypes.split(',') as DType[], wgsl };
   const compiled: Compiled[] = [];
   for (const family of families) {
-    const options: CompileOptions = {
-      networks: values.networks.split(','),
-      dtypes,
-      wgsl: values.wgsl,
-      assembly,
-    };
     compiled.push(
-      await compileFor(family, { ...options, ...(values.out ? { folder: `${values.out}/${family}` } : {}) }),
+      await compileFor(family, {
+        ...chosen,
+        assembly,
+        ...(values.out ? { folder: `${values.out}/${family}` } : {}),
+      }),
     );
   }
   let excess: string[] = [];
