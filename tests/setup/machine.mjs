@@ -1,10 +1,12 @@
 // Finds what the tests and benchmarks need of a machine, and installs what is missing: a WebGPU adapter for
-// Node (with 16-bit floats where possible), a Chromium, and a display for it. Nothing is changed outside the
+// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a compiler for
+// GPUs that are not there. Nothing is changed outside the
 // system's package manager (Debian and Ubuntu) or Playwright's own browser folder (everywhere else).
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright';
+import { layerEnvironment } from '../../tools/gpu-static/layer.mjs';
 
 const say = (text) => console.log(`[setup] ${text}`);
 const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0;
@@ -129,13 +131,44 @@ function findChromium() {
 }
 
 /**
+ * Mesa's RADV, which compiles for GPUs that are not there, and what builds the layer of tools/gpu-static. Debian 12's own
+ * Mesa does not know navi31, so it comes from backports.
+ *
+ * @throws Error if a part can be neither found nor installed
+ */
+function prepareCompiler() {
+  let problem = '';
+  const works = () => {
+    try {
+      const adapter = adapterUnder(layerEnvironment('navi31'));
+      if (adapter?.f16 && /navi31/i.test(adapter.name)) return adapter;
+      problem = `found: ${adapter?.name ?? 'no adapter'}`;
+    } catch (error) {
+      problem = error.message;
+    }
+    return null;
+  };
+  let adapter = works();
+  if (!adapter && install(['gcc', 'libc6-dev', 'libvulkan1', 'libvulkan-dev'])) adapter = works();
+  if (!adapter) {
+    const suite = addBackports();
+    if (suite ? install(['mesa-vulkan-drivers'], suite) : install(['mesa-vulkan-drivers'])) adapter = works();
+  }
+  if (!adapter)
+    throw new Error(
+      `No compiler for GPUs that are not there: install gcc, libc6-dev, libvulkan-dev and mesa-vulkan-drivers (Mesa 25 or later, on Linux). ${problem}`,
+    );
+  say(`compile-only GPU: ${adapter.name}`);
+}
+
+/**
  * Prepares the machine.
  *
  * @returns {{env: Record<string, string>, wrapper: string[]}} the environment for child processes, and the
  *   command that goes before theirs (`xvfb-run` where there is no display)
  * @throws when a part can be neither found nor installed, with its name
  */
-export function prepareMachine({ browser = true } = {}) {
+export function prepareMachine({ browser = true, compiler = false } = {}) {
   const env = { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? '/tmp' };
   const wrapper = [];
   if (browser) {
@@ -156,5 +189,6 @@ export function prepareMachine({ browser = true } = {}) {
   say(
     `adapter: ${adapter.name}${adapter.f16 ? ', with 16-bit floats' : ', WITHOUT 16-bit floats: those tests cannot run'}`,
   );
+  if (compiler) prepareCompiler();
   return { env, wrapper };
 }

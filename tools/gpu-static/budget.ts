@@ -44,7 +44,7 @@ export function faultsOf({ family, rows, refused, missing }: Compiled): string[]
   ];
   return [
     ...refused.map(({ kernel, message }) => `${kernel} is refused on ${family}: ${message}`),
-    ...missing.map((kernel) => `${kernel} was not compiled on ${family}, and not refused either.`),
+    ...missing.map((kernel) => `${kernel} is missing on ${family}: the driver compiled no such pipeline.`),
     ...rows.flatMap(spills),
   ];
 }

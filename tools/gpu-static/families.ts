@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve as resolvePath } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DType } from '../../src/tensor.ts';
 import type { Job, Refusal, Result } from './compile.ts';
@@ -52,7 +52,6 @@ export interface Compiled {
   readonly device: string;
   /** Mesa's version. */
   readonly driver: string;
-  readonly quads: boolean;
   readonly rows: readonly Row[];
   readonly refused: readonly Refusal[];
   /** Kernels that were neither refused nor reported by the driver: a fault of this tool. */
@@ -138,47 +137,51 @@ function rowOf(family: string, { module, spirv, workgroup, statistics: s }: Line
  * @throws Error if RADV or a compiler is missing, the family is unknown, or the process ends before its time
  */
 export async function compileFor(family: string, options: CompileOptions = {}): Promise<Compiled> {
-  const { networks = NETWORKS, dtypes = DTYPES, wgsl = [], assembly = false } = options;
+  if (options.folder) return compileInto(resolvePath(options.folder), family, options, true);
   mkdirSync(OUTPUT, { recursive: true });
-  const folder = options.folder ?? mkdtempSync(join(OUTPUT, `${family}-`));
+  const folder = mkdtempSync(join(OUTPUT, `${family}-`));
+  try {
+    return await compileInto(folder, family, options, false);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function compileInto(
+  folder: string,
+  family: string,
+  { networks = NETWORKS, dtypes = DTYPES, wgsl = [], assembly = false }: CompileOptions,
+  keep: boolean,
+): Promise<Compiled> {
   mkdirSync(folder, { recursive: true });
   const [report, out] = [`${folder}/pipelines.jsonl`, `${folder}/result.json`];
   rmSync(report, { force: true });
   rmSync(out, { force: true });
-  const env = layerEnvironment(family, {
-    out: report,
-    folder: options.folder || assembly ? folder : '',
-    assembly,
-  });
+  const env = layerEnvironment(family, { out: report, folder: keep || assembly ? folder : '', assembly });
   const job: Job = { out, networks, dtypes, wgsl };
-  const { status, output } = await runUnder(env, process.execPath, [
-    'tools/gpu-static/compile.mjs',
-    JSON.stringify(job),
-  ]);
-  if (!existsSync(out))
-    throw new Error(
-      `Nothing was compiled for ${family} (exit ${status}): ${output.trim().split('\n').slice(-8).join('\n')}`,
-    );
-  const result = JSON.parse(readFileSync(out, 'utf8')) as Result;
+  const args = ['tools/gpu-static/compile.mjs', JSON.stringify(job)];
+  const { status, output } = await runUnder(env, process.execPath, args);
+  if (!existsSync(out)) {
+    const last = output.trim().split('\n').slice(-8).join('\n');
+    throw new Error(`Nothing was compiled for ${family} (exit ${status}): ${last}`);
+  }
+  const { adapter, asked, refused, launches } = JSON.parse(readFileSync(out, 'utf8')) as Result;
   const lines = existsSync(report) ? readFileSync(report, 'utf8').trim().split('\n') : [];
   const parsed = lines.map((line) => JSON.parse(line) as Line);
-  // A kernel is compiled once on a device. Pipelines without a name are the probes of src/gpu/device.ts.
+  // A kernel is compiled once on a device, under the label of its shader module.
   const rows = new Map<string, Row>();
-  for (const line of parsed.filter(({ module }) => /Dawn_ShaderModule_./.test(module))) {
+  for (const line of parsed) {
     const row = rowOf(family, line, folder);
     const before = rows.get(row.kernel);
     if (before && before.spirv !== row.spirv) throw new Error(`Two kernels have the name ${row.kernel}.`);
     rows.set(row.kernel, row);
   }
-  if (!options.folder) rmSync(folder, { recursive: true });
-  const { quads, asked, refused, launches } = result;
   const known = new Set([...rows.keys()].flatMap((kernel) => [kernel, kernel.replace(/ @\d+$/, '')]));
   for (const { kernel } of refused) known.add(kernel);
   return {
     family,
-    device: parsed[0]?.device ?? result.adapter,
+    device: parsed[0]?.device ?? adapter,
     driver: parsed[0]?.driver ?? '',
-    quads,
     rows: [...rows.values()].sort((a, b) => (a.kernel < b.kernel ? -1 : 1)),
     refused,
     missing: asked.filter((kernel) => !known.has(kernel)),

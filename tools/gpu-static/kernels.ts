@@ -5,15 +5,16 @@ import {
   CONV_VARIANTS,
   kernelName,
   LEAST,
+  PLAIN,
   Tape,
-  type ConvVariant,
+  type ConvShape,
   type Dispatch,
   type Variants,
 } from '../../src/gpu/tape.ts';
 import { bindingLimit, convShapes, smallestRun } from '../../src/memory.ts';
-import { conv2d } from '../../src/ops/conv2d.ts';
+import { candidatesOf, type Candidate } from '../../src/ops/tune.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
-import { recordStep, type MakeBuffer, type StepShape } from '../../src/record.ts';
+import { recordStep, type MakeBuffer, type RecordedStep, type StepShape } from '../../src/record.ts';
 import type { DType } from '../../src/tensor.ts';
 import type { UNetConfig } from '../../src/unet/config.ts';
 import { UNetWeights } from '../../src/unet/weights.ts';
@@ -55,6 +56,23 @@ export function stepOptions({ numClassEmbeds }: UNetConfig): Partial<StepShape>[
   ).flatMap((options) => [options, { ...options, slots: 3 }]);
 }
 
+/** The dispatches of a candidate of the tuner. */
+export function recordCandidate(way: Candidate, shape: ConvShape, dtype: DType): readonly Dispatch[] {
+  const { cIn, cOut, size, stride, h, w } = shape;
+  const tape = new Tape({ ...PLAIN, conv: () => way.name });
+  const x = tape.pinned('x', [1, cIn, h * stride, w * stride], dtype, 'c4');
+  way.record(tape, x, { weight: make('weight', 0, 0), bias: make('bias', 0, 0), cIn, cOut, size }, stride);
+  return [...tape.preparations, ...tape.dispatches];
+}
+
+/** All dispatches of a step, with the tape of each. */
+function dispatchesOf({ step, start, jump, ahead }: RecordedStep): (readonly [Launch['tape'], Dispatch])[] {
+  const tapes = { step, start, jump, ahead: ahead?.tables ?? null };
+  return (Object.keys(tapes) as Launch['tape'][]).flatMap((tape) =>
+    [...(tapes[tape]?.preparations ?? []), ...(tapes[tape]?.dispatches ?? [])].map((d) => [tape, d] as const),
+  );
+}
+
 /** Collects the kernels and launches of several networks on one GPU. */
 export class Kernels {
   readonly #gpu: Gpu;
@@ -68,45 +86,37 @@ export class Kernels {
   /** Adds all that the rule, the tuner and the fall-back can choose for this network. */
   add(network: string, config: UNetConfig, dtype: DType): void {
     const gpu = this.#gpu;
+    const plain = { ...gpu, quads: false };
     const rule = variantsFor(gpu);
-    const only = (name: ConvVariant): Variants => ({ ...rule, conv: () => name });
-    const record = (variant: string, variants: Variants, options = {}, on = gpu, counts = true): void => {
-      const weights = UNetWeights.planned(config, dtype);
+    const record = (variants: Variants, options: Partial<StepShape> = {}) => {
       const shape = { ...smallestRun(config)!, ...options };
-      const recorded = recordStep(config, weights, shape, make, network, bindingLimit(gpu), variants);
-      const { step, start, jump, ahead } = recorded;
-      const tapes = { step, start, jump, ahead: ahead?.tables ?? null };
-      for (const [tape, { preparations, dispatches }] of Object.entries(tapes).flatMap(([k, t]) =>
-        t ? [[k, t] as const] : [],
-      ))
-        // prettier-ignore
-        for (const d of [...preparations, ...dispatches]) {
-          this.#kernel(on, d);
-          if (!counts) continue;
-          this.launches.push({
-            ...{ network, dtype, variant, tape: tape as Launch['tape'], label: d.label },
-            ...{ kernel: kernelOf(on, d), constants: d.constants, flops: d.flops ?? 0 },
-            ...{ workgroups: Math.ceil(d.threads / d.workgroupSize), workgroup: d.workgroupSize },
-          });
-        }
+      const weights = UNetWeights.planned(config, dtype);
+      return dispatchesOf(recordStep(config, weights, shape, make, network, bindingLimit(gpu), variants));
     };
-    record('rule', rule);
-    for (const options of stepOptions(config)) record('rule', rule, options, gpu, false);
-    for (const name of CONV_VARIANTS) record(`all ${name}`, only(name));
-    record('fall-back', LEAST, {}, { ...gpu, quads: false });
-    this.#tuner(config, dtype, only);
-  }
-
-  /** The tuner's candidates: a convolution by itself, in every way. */
-  #tuner(config: UNetConfig, dtype: DType, only: (name: ConvVariant) => Variants): void {
-    for (const { cIn, cOut, size, stride, h, w } of convShapes(config))
-      for (const name of CONV_VARIANTS) {
-        const tape = new Tape(only(name));
-        const x = tape.pinned('x', [1, cIn, h * stride, w * stride], dtype, 'c4');
-        const weights = { weight: make('weight', 0, 0), bias: make('bias', 0, 0), cIn, cOut, size };
-        conv2d(tape, name, x, weights, { stride });
-        for (const d of [...tape.preparations, ...tape.dispatches]) this.#kernel(this.#gpu, d);
+    const ways: [string, Variants, Gpu][] = [
+      ['rule', rule, gpu],
+      ...CONV_VARIANTS.map((name): [string, Variants, Gpu] => [
+        `all ${name}`,
+        { ...rule, conv: () => name },
+        gpu,
+      ]),
+      ['fall-back', LEAST, plain],
+    ];
+    for (const [variant, variants, on] of ways)
+      for (const [tape, d] of record(variants)) {
+        this.#kernel(gpu, d);
+        this.#kernel(plain, d); // many browsers have no quads
+        this.launches.push({
+          ...{ network, dtype, variant, tape, label: d.label, kernel: kernelOf(on, d) },
+          ...{ constants: d.constants, flops: d.flops ?? 0 },
+          ...{ workgroups: Math.ceil(d.threads / d.workgroupSize), workgroup: d.workgroupSize },
+        });
       }
+    for (const options of stepOptions(config))
+      for (const [, d] of record(rule, options)) this.#kernel(gpu, d);
+    for (const shape of convShapes(config))
+      for (const way of candidatesOf(gpu, shape))
+        for (const d of recordCandidate(way, shape, dtype)) this.#kernel(gpu, d);
   }
 
   #kernel(gpu: Gpu, dispatch: Dispatch): void {

@@ -5,6 +5,7 @@ import { excessOf, faultsOf, readBudget, writeBudget } from './budget.ts';
 import { compileFor, DTYPES, NETWORKS, type Compiled, type CompileOptions, type Row } from './families.ts';
 import { orderOf } from './isa.ts';
 import type { Launch } from './kernels.ts';
+import { OUTPUT } from './layer.mjs';
 import { modelText, timesOf, uncounted } from './model.ts';
 import { sharesOf } from './share.ts';
 import { readFileSync } from 'node:fs';
@@ -175,7 +176,7 @@ async function run(argv: string[]): Promise<number> {
   const budget = values.check || values['write-budget'];
   const families = budget ? [readBudget().family] : (values.families ?? 'navi21,navi31').split(',');
   const assembly = command !== 'table' || values.loops || values.out !== undefined;
-  if (command === 'order') values.out ??= 'tests/output/gpu-static/order';
+  if (command === 'order') values.out ??= `${OUTPUT}/order`;
   const { wgsl } = values;
   const chosen: CompileOptions = budget
     ? {} // of all kernels
