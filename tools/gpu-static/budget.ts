@@ -40,7 +40,7 @@ export async function writeBudget({ family, driver, rows }: Compiled): Promise<v
 export function faultsOf({ family, rows, refused, missing }: Compiled): string[] {
   const spills = ({ kernel, spills, scratch }: Row): string[] => [
     ...(spills > 0 ? [`${kernel} spills ${spills} registers on ${family}.`] : []),
-    ...(scratch > 0 ? [`${kernel} takes ${scratch} bytes of scratch memory a lane on ${family}.`] : []),
+    ...(scratch > 0 ? [`${kernel} takes ${scratch} bytes of scratch memory a wave on ${family}.`] : []),
   ];
   return [
     ...refused.map(({ kernel, message }) => `${kernel} is refused on ${family}: ${message}`),
@@ -50,10 +50,10 @@ export function faultsOf({ family, rows, refused, missing }: Compiled): string[]
 }
 
 /** What is above the budget, in sentences, and what is not in it or in it alone. */
-export function excessOf({ family, driver, rows, refused }: Compiled, budget: Budget): string[] {
+export function excessOf({ family, driver, rows, refused, missing }: Compiled, budget: Budget): string[] {
   if (family !== budget.family) throw new Error(`The budget is for ${budget.family}, not for ${family}.`);
   const slack = driver === budget.driver ? 0 : SLACK;
-  const seen = new Set([...rows, ...refused].map(({ kernel }) => kernel));
+  const seen = new Set([...[...rows, ...refused].map(({ kernel }) => kernel), ...missing]);
   const over = rows.flatMap(({ kernel, vgprs, lds }) => {
     const allowed = budget.kernels[kernel];
     if (!allowed) return [`${kernel} is new: it is not in the budget. ${REWRITE}`];
@@ -67,7 +67,9 @@ export function excessOf({ family, driver, rows, refused }: Compiled, budget: Bu
         : []),
     ];
   });
-  const gone = Object.keys(budget.kernels).filter((kernel) => !seen.has(kernel));
+  const gone = Object.keys(budget.kernels).filter(
+    (kernel) => !seen.has(kernel) && !seen.has(kernel.replace(/ @\d+$/, '')),
+  );
   return [
     ...over,
     ...gone.map((kernel) => `${kernel} is in the budget, and no network uses it any more. ${REWRITE}`),

@@ -26,7 +26,7 @@ export interface Row {
   readonly sgprs: number;
   /** Registers that found no place, vector and scalar. */
   readonly spills: number;
-  /** Bytes of memory a lane for what has no place in registers. */
+  /** Bytes of memory a wave for what has no place in registers. */
   readonly scratch: number;
   /** Bytes of workgroup memory. */
   readonly lds: number;
