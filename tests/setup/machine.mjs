@@ -48,29 +48,44 @@ function install(packages, suite) {
   return asRoot('apt-get', ['install', '-qy', '--no-install-recommends', ...from, ...packages]);
 }
 
+/** Where apt takes packages from: files of stanzas (`*.sources`) and files of lines (`*.list`). */
+function packageSources() {
+  const folder = '/etc/apt/sources.list.d';
+  const names = existsSync(folder) ? readdirSync(folder).map((name) => `${folder}/${name}`) : [];
+  const read = (ending) =>
+    ['/etc/apt/sources.list', ...names]
+      .filter((path) => path.endsWith(ending) && existsSync(path))
+      .map((path) => readFileSync(path, 'utf8'));
+  const stanzas = read('.sources').flatMap((text) => text.split(/\n\s*\n/));
+  const lines = read('.list').flatMap((text) => [...text.matchAll(/^deb +(?:\[(.*)\] +)?(\S+) +(\S+) /gm)]);
+  return [
+    ...stanzas.map((stanza) => {
+      const field = (key) => new RegExp(`^${key}:\\s*(.+)$`, 'm').exec(stanza)?.[1];
+      return { uri: field('URIs'), suites: field('Suites')?.split(/\s+/) ?? [], key: field('Signed-By') };
+    }),
+    ...lines.map(([, options = '', uri, suite]) => {
+      return { uri, suites: [suite], key: /signed-by=(\S+)/.exec(options)?.[1] };
+    }),
+  ];
+}
+
 /** Adds Debian's own backports suite, from the mirror and with the key that the machine already uses. */
 function addBackports() {
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   const codename = /^VERSION_CODENAME=(\w+)/m.exec(release)?.[1];
   if (!apt || !/^ID=debian$/m.test(release) || !codename) return null;
   const suite = `${codename}-backports`;
-  const folder = '/etc/apt/sources.list.d';
-  for (const name of readdirSync(folder).filter((n) => n.endsWith('.sources'))) {
-    for (const stanza of readFileSync(`${folder}/${name}`, 'utf8').split(/\n\s*\n/)) {
-      const field = (key) => new RegExp(`^${key}:\\s*(.+)$`, 'm').exec(stanza)?.[1];
-      const suites = field('Suites')?.split(/\s+/) ?? [];
-      if (suites.includes(suite)) return suite;
-      if (!suites.includes(codename)) continue;
-      const source = ['Types: deb', `URIs: ${field('URIs')}`, `Suites: ${suite}`, 'Components: main'];
-      if (field('Signed-By')) source.push(`Signed-By: ${field('Signed-By')}`);
-      const made = `${process.env['TMPDIR'] ?? '/tmp'}/${suite}.sources`;
-      writeFileSync(made, source.join('\n') + '\n');
-      if (!asRoot('cp', [made, `${folder}/${suite}.sources`])) return null;
-      listsAreFresh = false;
-      return suite;
-    }
-  }
-  return null;
+  const sources = packageSources();
+  if (sources.some(({ suites }) => suites.includes(suite))) return suite;
+  const source = sources.find(({ suites }) => suites.includes(codename));
+  if (!source) return null;
+  const stanza = ['Types: deb', `URIs: ${source.uri}`, `Suites: ${suite}`, 'Components: main'];
+  if (source.key) stanza.push(`Signed-By: ${source.key}`);
+  const made = `${process.env['TMPDIR'] ?? '/tmp'}/${suite}.sources`;
+  writeFileSync(made, stanza.join('\n') + '\n');
+  if (!asRoot('cp', [made, `/etc/apt/sources.list.d/${suite}.sources`])) return null;
+  listsAreFresh = false;
+  return suite;
 }
 
 // --- what is needed -------------------------------------------------------------------------------------------
