@@ -113,6 +113,15 @@ function folderOf(label: string, config: object, weights: ReadonlyMap<string, We
   return { label, read: (path) => Promise.resolve(files[path] ?? null) };
 }
 
+const madeConfig = (name: string): object => ({ in_channels: 3, out_channels: 3, ...CONFIGS[name] });
+
+/** Without its weights; null where its checkpoint is not there. */
+export async function networkConfig(name: string, open: OpenFolder): Promise<UNetConfig | null> {
+  if (CONFIGS[name]) return parseUNetConfig(madeConfig(name), name);
+  const files = await open(FOLDERS[name]!);
+  return files && parseUNetConfig((await loadFolder(files)).unetConfig, name);
+}
+
 /** null where its checkpoint is not there. */
 export async function openNetwork(name: string, open: OpenFolder): Promise<Network | null> {
   const finish = async (files: ModelFiles): Promise<Network> => {
@@ -125,9 +134,8 @@ export async function openNetwork(name: string, open: OpenFolder): Promise<Netwo
     const schedule = parseSchedulerConfig(folder.schedulerConfig, name);
     return { name, files, config, schedule, weights, parameters };
   };
-  const made = CONFIGS[name];
-  if (made) {
-    const config = { in_channels: 3, out_channels: 3, ...made };
+  if (CONFIGS[name]) {
+    const config = madeConfig(name);
     return finish(folderOf(name, config, randomWeights(expectedParameters(parseUNetConfig(config, name)))));
   }
   const files = await open(FOLDERS[name]!);
