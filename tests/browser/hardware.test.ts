@@ -59,7 +59,7 @@ async function visit(
     };
     const create = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
-      seen.shaders.push(descriptor.label ?? '');
+      seen.shaders.push((descriptor.label ?? '').split(' ')[0]!); // its name, without its structure
       return create.call(this, descriptor);
     };
   }, kind);
