@@ -96,9 +96,9 @@ describe('the table has every variant', () => {
 describe('the command line', () => {
   it.each(['navi31', 'navi21', 'vega10'])('draws (zeros) on %s', async (family) => {
     const [out, report] = [join(folder, `${family}.safetensors`), join(folder, `${family}.jsonl`)];
-    const args = ['run', '--silent', 'cli', '--', 'sample', '--model', 'weights/digits', '--labels', '7', '--steps', '3', '--output', out]; // prettier-ignore
+    const args = ['src/cli/cli.mjs', 'sample', '--model', 'weights/digits', '--labels', '7', '--steps', '3', '--output', out]; // prettier-ignore
     const env = { ...layerEnvironment(family, { out: report }), SAMPLER_SELF_CHECK: '0' };
-    const { status, output } = await runUnder(env, 'npm', args);
+    const { status, output } = await runUnder(env, process.execPath, args);
     expect(status, output).toBe(0);
     expect(readSafetensors(readFileSync(out), out).get('x_0')!.shape).toEqual([1, 1, 32, 32]);
     if (family !== 'navi31') return;

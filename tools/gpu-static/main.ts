@@ -9,7 +9,6 @@ import { OUTPUT } from './layer.mjs';
 import { modelText, timesOf, uncounted } from './model.ts';
 import { sharesOf } from './share.ts';
 import { readFileSync } from 'node:fs';
-import type { DType } from '../../src/tensor.ts';
 
 const USAGE = `npm run gpu:static -- [table|share|order KERNEL|model] [options]
 
@@ -19,7 +18,7 @@ const USAGE = `npm run gpu:static -- [table|share|order KERNEL|model] [options]
   model            a rough time of one step of each network, by a model
 
   --families A,B   AMD's GPUs, as RADV_FORCE_FAMILY names them: default navi21,navi31
-  --networks A,B   of tests/bench/networks.ts: default digits,avatars,cifar10
+  --networks A,B   digits,avatars,cifar10 (the default), small32
   --dtypes A,B     default f32,f16
   --wgsl FILE      a WGSL file instead of the networks; may be repeated. A line "// constants: A=1 B=2" gives overrides
   --loops          table: the loops of every kernel too
@@ -161,6 +160,15 @@ async function table(compiled: readonly Compiled[], values: Values): Promise<str
   return values.check && checked ? excessOf(checked, readBudget()) : [];
 }
 
+/** The values of an option with commas. @throws Error for one that there is not */
+function listed<T extends string>(option: string, value: string, known: readonly T[]): T[] {
+  return value.split(',').map((name) => {
+    const found = known.find((other) => other === name);
+    if (!found) throw new Error(`--${option} has no ${name}: choose from ${known.join(', ')}.`);
+    return found;
+  });
+}
+
 /** @returns the exit status: 1 for a refused shader, a spill or scratch memory, and with --check for what is above the budget */
 async function run(argv: string[]): Promise<number> {
   const { values, positionals } = parse(argv);
@@ -177,10 +185,13 @@ async function run(argv: string[]): Promise<number> {
   const families = budget ? [readBudget().family] : (values.families ?? 'navi21,navi31').split(',');
   const assembly = command !== 'table' || values.loops || values.out !== undefined;
   if (command === 'order') values.out ??= `${OUTPUT}/order`;
-  const { wgsl } = values;
   const chosen: CompileOptions = budget
     ? {} // of all kernels
-    : { networks: values.networks.split(','), dtypes: values.dtypes.split(',') as DType[], wgsl };
+    : {
+        networks: listed('networks', values.networks, [...NETWORKS, 'small32']),
+        dtypes: listed('dtypes', values.dtypes, DTYPES),
+        wgsl: values.wgsl,
+      };
   const compiled: Compiled[] = [];
   for (const family of families) {
     compiled.push(
