@@ -14,9 +14,9 @@ import type { Gpu } from './gpu/device.ts';
 import { readTensor } from './gpu/transfer.ts';
 import type { Lease } from './runtime.ts';
 import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sampler.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { noiseLevels } from './scheduler/index.ts';
-import { slotsOf, type Step } from './scheduler/step.ts';
+import type { SchedulerConfig } from './schedule/config.ts';
+import { noiseLevels } from './schedule/index.ts';
+import { slotsOf, type Step } from './schedule/step.ts';
 import type { Tensor } from './tensor.ts';
 
 export type PlayerStatus = 'idle' | 'running' | 'paused' | 'done' | 'failed';

@@ -6,10 +6,10 @@ import { readBuffer } from './gpu/transfer.ts';
 import type { Model, StepPlan } from './model.ts';
 import { packRepaint } from './ops/repaint.ts';
 import { packUpdateStep } from './ops/update.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/index.ts';
-import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
-import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
+import type { SchedulerConfig } from './schedule/config.ts';
+import { beginFor, makeSteps, noiseLevels, type RunOptions } from './schedule/index.ts';
+import { keyOf, normals, slerp, STREAM_X_T } from './schedule/noise.ts';
+import { slotsOf, SLOTS, type Mix, type Step } from './schedule/step.ts';
 import { sameShape, scalars, type Shape, type Tensor } from './tensor.ts';
 
 export interface SampleOptions extends RunOptions {

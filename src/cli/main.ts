@@ -10,7 +10,7 @@ import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
-import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
+import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../schedule/index.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';

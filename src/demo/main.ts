@@ -18,7 +18,7 @@ import { variantsFor } from '../ops/variants.ts';
 import { Player } from '../player.ts';
 import { acquire, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
-import { SCHEDULERS } from '../scheduler/index.ts';
+import { SCHEDULERS } from '../schedule/index.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { droppedFiles, type Notice } from '../weights/source.ts';
 import { Compare } from './compare.ts';

@@ -1,6 +1,6 @@
-/** The contract of scheduler/step.ts on the CPU, for networks that are a function: the same steps, without a GPU. */
+/** The contract of schedule/step.ts on the CPU, for networks that are a function: the same steps, without a GPU. */
 
-import type { Clip, Mix, Step } from '../scheduler/step.ts';
+import type { Clip, Mix, Step } from '../schedule/step.ts';
 
 export interface State {
   readonly x: Float64Array;

@@ -2,8 +2,8 @@
 
 import { DiffusionError } from '../errors.ts';
 import type { SampleOptions } from '../sampler.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import { affineStep } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
 import {

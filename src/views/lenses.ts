@@ -1,8 +1,8 @@
 /** One evaluation, five pictures: x_t, x0Hat, epsHat, the posterior mean and the update; the average of 64 futures. */
 
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, noiseLevels } from '../scheduler/index.ts';
-import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps, noiseLevels } from '../schedule/index.ts';
+import { epsHatOf, x0HatOf, type PredictionType } from '../schedule/prediction.ts';
 import { qSample } from '../sampler.ts';
 import type { View, ViewLease } from './index.ts';
 import { button, classControl, h, later, latest, mountFrame, register, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore

@@ -1,8 +1,8 @@
 /** Why z is added: one x_T, the same network; z off, on, scaled; eta from 0 to 1; eight draws of z. */
 
-import { makeSteps } from '../scheduler/index.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
+import { makeSteps } from '../schedule/index.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
 import type { View, ViewLease } from './index.ts';
 import {
   classControl,

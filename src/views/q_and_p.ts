@@ -4,10 +4,10 @@
  */
 
 import { qSample } from '../sampler.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, noiseLevels } from '../scheduler/index.ts';
-import { normals } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps, noiseLevels } from '../schedule/index.ts';
+import { normals } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import type { View, ViewLease } from './index.ts';
 import {
   breathe,

@@ -2,10 +2,10 @@
 
 import { readTensor } from '../gpu/transfer.ts';
 import { sample, type SampleOptions } from '../sampler.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { epsHatOf, type PredictionType } from '../scheduler/prediction.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { noiseLevels } from '../schedule/index.ts';
+import { epsHatOf, type PredictionType } from '../schedule/prediction.ts';
+import type { Step } from '../schedule/step.ts';
 import type { ViewLease } from './index.ts';
 import { latest, type Frame } from './kit.ts';
 import { picker, type Picker, type Picture } from './picture.ts';

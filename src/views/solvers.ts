@@ -1,9 +1,9 @@
 /** Which solver for few steps: all samplers from one x_T, on budgets of evaluations, against a fine solution. */
 
 import type { SampleOptions } from '../sampler.ts';
-import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/index.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps, type RunOptions, type SchedulerName } from '../schedule/index.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import { affineStep, aOf } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
 import {

@@ -12,7 +12,7 @@ import { replayTime } from '../../src/ops/tune.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
 import { sample, type SampleOptions } from '../../src/sampler.ts';
-import { makeSteps } from '../../src/scheduler/index.ts';
+import { makeSteps } from '../../src/schedule/index.ts';
 import type { DType, Tensor } from '../../src/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';
 

@@ -1,6 +1,6 @@
-/** The contract of src/scheduler/step.ts on plain numbers: a CPU run of a sampler without a GPU. */
+/** The contract of src/schedule/step.ts on plain numbers: a CPU run of a sampler without a GPU. */
 
-import type { Mix, Step } from '../../src/scheduler/step.ts';
+import type { Mix, Step } from '../../src/schedule/step.ts';
 import { clipped } from '../reference/update.ts';
 
 export interface State {

@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps } from '../../src/scheduler/index.ts';
-import { makeSchedule } from '../../src/scheduler/schedule.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { makeSteps } from '../../src/schedule/index.ts';
+import { makeSchedule } from '../../src/schedule/schedule.ts';
 import { BUDGETS, fit, gaussianError, orderOf, reference, SOLVERS, topOf } from '../../src/views/solvers.ts';
 import { refusal } from '../helpers/refusal.ts';
 

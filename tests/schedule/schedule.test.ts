@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../../src/scheduler/index.ts';
-import { betasOf, makeSchedule } from '../../src/scheduler/schedule.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../../src/schedule/index.ts';
+import { betasOf, makeSchedule } from '../../src/schedule/schedule.ts';
 import {
   respacedTimesteps,
   roundHalfEven,
   timestepList,
   type Spacing,
-} from '../../src/scheduler/timesteps.ts';
+} from '../../src/schedule/timesteps.ts';
 import { random } from '../helpers/array.ts';
 
 const schedule = (json: Record<string, unknown>) => makeSchedule(parseSchedulerConfig(json, 'test'));

@@ -2,12 +2,12 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { beginFor, makeSteps, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
-import { makeSchedule } from '../../src/scheduler/schedule.ts';
-import type { SigmaSpacing } from '../../src/scheduler/levels.ts';
-import type { Spacing } from '../../src/scheduler/timesteps.ts';
-import type { Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { beginFor, makeSteps, type RunOptions, type SchedulerName } from '../../src/schedule/index.ts';
+import { makeSchedule } from '../../src/schedule/schedule.ts';
+import type { SigmaSpacing } from '../../src/schedule/levels.ts';
+import type { Spacing } from '../../src/schedule/timesteps.ts';
+import type { Step } from '../../src/schedule/step.ts';
 import { expectClose, type Tolerance } from '../helpers/array.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 

@@ -3,10 +3,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiffusionError } from '../../src/errors.ts';
-import { parseSchedulerConfig, VARIANCES } from '../../src/scheduler/config.ts';
-import { makeSteps, noiseLevels, SCHEDULERS, type RunOptions } from '../../src/scheduler/index.ts';
-import { epsHatOf, PREDICTION_TYPES, x0HatOf, type PredictionType } from '../../src/scheduler/prediction.ts';
-import type { Mix, Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig, VARIANCES } from '../../src/schedule/config.ts';
+import { makeSteps, noiseLevels, SCHEDULERS, type RunOptions } from '../../src/schedule/index.ts';
+import { epsHatOf, PREDICTION_TYPES, x0HatOf, type PredictionType } from '../../src/schedule/prediction.ts';
+import type { Mix, Step } from '../../src/schedule/step.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
 const config = (json: object) => parseSchedulerConfig({ clip_sample: false, ...json }, 'test');

@@ -5,10 +5,10 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps, SCHEDULERS, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
-import { normals } from '../../src/scheduler/noise.ts';
-import type { Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { makeSteps, SCHEDULERS, type RunOptions, type SchedulerName } from '../../src/schedule/index.ts';
+import { normals } from '../../src/schedule/noise.ts';
+import type { Step } from '../../src/schedule/step.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
 const config = parseSchedulerConfig({ clip_sample: false }, 'test');
