@@ -15,7 +15,7 @@ const ROOMS = {
   memory: ['errors', 'tensor', 'gpu', 'unet', 'record'],
   self_check: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'schedule'],
   model: ['self_check', 'errors', 'tensor', 'gpu', 'ops', 'unet', 'weights', 'schedule', 'record', 'memory'],
-  export: ['errors', 'tensor', 'sampler', 'player'],
+  export: ['errors', 'tensor', 'schedule', 'sampler', 'player'],
   sampler: ['errors', 'tensor', 'gpu', 'ops', 'unet', 'schedule', 'model'],
   runtime: ['errors', 'tensor', 'gpu', 'weights', 'model'],
   player: ['errors', 'tensor', 'gpu', 'schedule', 'display', 'sampler', 'runtime'],

@@ -20,9 +20,12 @@ export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView,
 export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
 export { qSample, sample, stepsOf, type Sample, type SampleOptions, type SavedState } from './sampler.ts';
 export { parseSchedulerConfig, type SchedulerConfig } from './schedule/config.ts';
-export { makeSteps, noiseLevels, SCHEDULERS, type RunOptions, type SchedulerName } from './schedule/index.ts'; // prettier-ignore
+export { makeSteps } from './schedule/make_steps.ts';
+export { noiseLevels } from './schedule/noise_levels.ts';
+export type { RunOptions } from './schedule/run_options.ts';
+export { SCHEDULERS, type SchedulerName } from './schedule/samplers.ts';
 export { normals, slerp } from './schedule/noise.ts';
-export type { Clip, Mix, Step } from './schedule/step.ts';
+export type { Clip, LinearCombination, Step } from './schedule/step.ts';
 export type { DType, Shape, Tensor } from './tensor.ts';
 export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
 export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';

@@ -10,7 +10,9 @@ import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
 import { qSample, sample, type SampleOptions } from '../sampler.ts';
-import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../schedule/index.ts';
+import { startForStrength, makeSteps } from '../schedule/make_steps.ts';
+import type { RunOptions } from '../schedule/run_options.ts';
+import { SCHEDULERS } from '../schedule/samplers.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
@@ -250,7 +252,7 @@ function runOptions(values: Values): SampleOptions {
     timesteps:
       typeof values['timesteps'] === 'string' ? values['timesteps'].split(',').map(Number) : undefined,
     compat: values['compat'] as RunOptions['compat'],
-    begin: number(values, 'begin'),
+    startStep: number(values, 'begin'),
     strength: number(values, 'strength'),
     guidanceInterval: pair(values, 'guidance-interval'),
     guidanceRescale: number(values, 'guidance-rescale'),
@@ -258,7 +260,7 @@ function runOptions(values: Values): SampleOptions {
     clip: clip(values),
     order: number(values, 'order'),
     bh: values['bh'],
-    jumps: jumps(values),
+    ...jumps(values),
     interpolate: pair(values, 'interpolate'),
   }) as SampleOptions;
 }
@@ -272,9 +274,9 @@ async function draw(values: Values): Promise<void> {
     const mask = (await picture(values, 'mask', model, options))?.map((v) => (v + 1) / 2);
     const edit = given({ init, mask });
     const strength = options.strength ?? (mask ? 1 : 0.6);
-    const begin = init ? beginFor(model.schedulerConfig, options, strength) : options.begin;
-    const steps = makeSteps(model.schedulerConfig, given({ ...options, begin }) as SampleOptions);
-    if (noise.xT && !noise.z && !options.begin && steps.some((s) => s.sigma > 0))
+    const startStep = init ? startForStrength(model.schedulerConfig, options, strength) : options.startStep;
+    const steps = makeSteps(model.schedulerConfig, given({ ...options, startStep }) as SampleOptions);
+    if (noise.xT && !noise.z && !options.startStep && steps.some((s) => s.sigma > 0))
       throw new DiffusionError(
         'bad-input',
         'The sampler adds noise, and the noise file has no z.',
@@ -395,9 +397,9 @@ function epsilon(values: Values): boolean | undefined {
   return value === 'clipped';
 }
 
-function jumps(values: Values): SampleOptions['jumps'] {
-  const [length, samples] = pair(values, 'jumps') ?? [];
-  return length === undefined ? undefined : { length, samples: samples! };
+function jumps(values: Values): SampleOptions {
+  const [jumpLength, jumpSamples] = pair(values, 'jumps') ?? [];
+  return jumpLength === undefined ? {} : { jumpLength, jumpSamples: jumpSamples! };
 }
 
 function label(item: string): number {

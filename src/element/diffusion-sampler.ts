@@ -15,7 +15,7 @@ import type { Model } from '../model.ts';
 import { Player, termsOf, type StateView } from '../player.ts';
 import { runtime, type AcquireOptions, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
-import type { SchedulerName } from '../schedule/index.ts';
+import type { SchedulerName } from '../schedule/samplers.ts';
 import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import type { Tensor } from '../tensor.ts';
 import type { ModelSource } from '../weights/source.ts';

@@ -5,17 +5,39 @@
  *
  *     y' = (sigmaPrev / sigma) y + (1 - sigmaPrev / sigma) x0Hat
  *
- * which is DDIM with eta = 0. The ancestral step goes down to sigmaDown and adds sigmaUp of new noise:
+ * This equals DDIM with eta = 0. The ancestral step goes down to sigmaDown and adds new noise of sigmaUp:
  *
  *     sigmaUp^2 = sigmaPrev^2 (sigma^2 - sigmaPrev^2) / sigma^2,   sigmaDown^2 = sigmaPrev^2 - sigmaUp^2
  */
 
-import type { SolverOptions } from './solver.ts';
-import { x0HatAt } from './solver.ts';
+import { levels, oncePerStep, type Sampler } from './context.ts';
 import type { Level } from './levels.ts';
+import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { Step } from './step.ts';
 
-export function eulerSteps(levels: readonly Level[], options: SolverOptions, ancestral = false): Step[] {
+export const euler: Sampler = {
+  title: 'Euler',
+  blurb: 'the plain ODE step',
+  source: 'Karras et al. 2022, eq. 4; k-diffusion',
+  stochastic: false,
+  evaluations: oncePerStep,
+  takesTimesteps: false,
+  options: [],
+  diffusersClips: [],
+  diffusers: { className: 'EulerDiscreteScheduler', spacing: 'linspace', clip: false },
+  make: (context) => eulerSteps(levels(context), context),
+};
+
+export const eulerAncestral: Sampler = {
+  ...euler,
+  title: 'Euler ancestral',
+  blurb: 'Euler with new noise',
+  stochastic: true,
+  diffusers: { className: 'EulerAncestralDiscreteScheduler', spacing: 'linspace', clip: false },
+  make: (context) => eulerSteps(levels(context), context, true),
+};
+
+function eulerSteps(levels: readonly Level[], options: PredictionOptions, ancestral = false): Step[] {
   return levels.slice(0, -1).map((from, index): Step => {
     const to = levels[index + 1]!;
     const up = ancestral

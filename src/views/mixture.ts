@@ -4,7 +4,9 @@
  */
 
 import { parseSchedulerConfig } from '../schedule/config.ts';
-import { makeSteps, type RunOptions, type SchedulerName } from '../schedule/index.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import type { RunOptions } from '../schedule/run_options.ts';
+import type { SchedulerName } from '../schedule/samplers.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
 import { affineStep, aOf, type State } from './affine.ts';

@@ -8,7 +8,7 @@ import type { Browser, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
-import { makeSteps } from '../../src/schedule/index.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { affineStep } from '../../src/views/affine.ts';
 import { views } from '../../src/views/index.ts';
 import { readNumber } from '../../src/views/kit.ts';

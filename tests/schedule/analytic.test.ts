@@ -6,7 +6,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
-import { makeSteps, SCHEDULERS, type RunOptions, type SchedulerName } from '../../src/schedule/index.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import type { RunOptions } from '../../src/schedule/run_options.ts';
+import { SCHEDULERS, type SchedulerName } from '../../src/schedule/samplers.ts';
 import { normals } from '../../src/schedule/noise.ts';
 import type { Step } from '../../src/schedule/step.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
@@ -152,9 +154,11 @@ describe('finite numbers, and as many steps as asked for', () => {
     1000,
   ];
   const finite = (step: Step): boolean =>
-    [step.next, ...(step.save ?? [])]
-      .flatMap((mix) => (mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.m ?? 0, ...(mix.h ?? [])] : []))
-      .concat(step.sigma, step.t, step.x0Hat.x, step.x0Hat.m)
+    [step.next, ...(step.history ?? [])]
+      .flatMap((mix) =>
+        mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.modelOutput ?? 0, ...(mix.history ?? [])] : [],
+      )
+      .concat(step.sigma, step.t, step.x0Hat.x, step.x0Hat.modelOutput)
       .every(Number.isFinite);
 
   it.each(SCHEDULERS)('%s', (scheduler) => {

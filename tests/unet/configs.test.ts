@@ -8,7 +8,7 @@ import { Model } from '../../src/model.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import { DEFAULT_BINDING, recordNetwork } from '../../src/record.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
-import { makeSteps } from '../../src/schedule/index.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { normals } from '../../src/schedule/noise.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
