@@ -23,7 +23,8 @@ export { parseSchedulerConfig, type SchedulerConfig } from './schedule/config.ts
 export { makeSteps } from './schedule/make_steps.ts';
 export { noiseLevels } from './schedule/noise_levels.ts';
 export type { RunOptions } from './schedule/run_options.ts';
-export { SCHEDULERS, type SchedulerName } from './schedule/samplers.ts';
+export { SAMPLERS, SCHEDULERS, type SchedulerName } from './schedule/samplers.ts';
+export type { Sampler } from './schedule/context.ts';
 export { normals, slerp } from './schedule/noise.ts';
 export type { Clip, LinearCombination, Step } from './schedule/step.ts';
 export type { DType, Shape, Tensor } from './tensor.ts';
