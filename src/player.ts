@@ -14,9 +14,10 @@ import type { Gpu } from './gpu/device.ts';
 import { readTensor } from './gpu/transfer.ts';
 import type { Lease } from './runtime.ts';
 import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sampler.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { noiseLevels } from './scheduler/index.ts';
-import { slotsOf, type Step } from './scheduler/step.ts';
+import type { SchedulerConfig } from './schedule/config.ts';
+import { noiseLevels } from './schedule/noise_levels.ts';
+import { withCurrentNames } from './schedule/run_options.ts';
+import { historyLength, type Step } from './schedule/step.ts';
 import type { Tensor } from './tensor.ts';
 
 export type PlayerStatus = 'idle' | 'running' | 'paused' | 'done' | 'failed';
@@ -136,7 +137,7 @@ export class Player extends EventTarget {
   start(options: SampleOptions, paused = false): void {
     void this.#command('running', async (current) => {
       await this.#closeHead();
-      const segment: Segment = { start: 0, offset: 0, options, own: true };
+      const segment: Segment = { start: 0, offset: 0, options: withCurrentNames(options), own: true };
       const head = await this.#open(segment, null);
       this.#forget(); // not before: options that are refused leave the last run as it was
       this.#segments = [segment];
@@ -526,7 +527,7 @@ export class Player extends EventTarget {
   ): Promise<{ segment: Segment; steps: number }> {
     const { gpu, model } = this.lease;
     const trunk = this.#segments.findLast((s) => s.start <= at)!;
-    const options: SampleOptions = { ...trunk.options, ...changes };
+    const options: SampleOptions = { ...trunk.options, ...withCurrentNames(changes) };
     const count = (o: SampleOptions): number => o.labels?.length ?? o.count ?? 1;
     if (count(options) !== count(trunk.options))
       throw new DiffusionError(
@@ -540,7 +541,7 @@ export class Player extends EventTarget {
     if (
       (options.scheduler ?? config.scheduler) === (trunk.options.scheduler ?? config.scheduler) &&
       now.length === then.length &&
-      slotsOf(now) === slotsOf(then) &&
+      historyLength(now) === historyLength(then) &&
       now.every((step, i) => same(step, then[i]))
     ) {
       const own = trunk.own && at === trunk.start && at > 0;
@@ -559,23 +560,23 @@ export class Player extends EventTarget {
     const state = this.at(at)!;
     const xT = await readTensor(gpu, state.xT);
     const clean = state.x0Hat ? await readTensor(gpu, state.x0Hat) : init;
-    const from = (begin: number): Step | undefined => {
+    const from = (startStep: number): Step | undefined => {
       try {
-        return stepsOf(config, { ...rest, begin })[0];
+        return stepsOf(config, { ...rest, startStep })[0];
       } catch (error) {
-        if (begin === 0) throw error;
+        if (startStep === 0) throw error;
         return undefined; // nothing is left to do
       }
     };
-    let begin = 0;
+    let startStep = 0;
     if (clean) {
-      for (let above = options.timesteps?.length ?? options.steps ?? config.T; begin < above;) {
-        const middle = (begin + above) >> 1;
-        if ((from(middle)?.t ?? -1) > state.t) begin = middle + 1;
+      for (let above = options.timesteps?.length ?? options.steps ?? config.T; startStep < above;) {
+        const middle = (startStep + above) >> 1;
+        if ((from(middle)?.t ?? -1) > state.t) startStep = middle + 1;
         else above = middle;
       }
     }
-    const first = from(begin);
+    const first = from(startStep);
     if (!first)
       throw new DiffusionError(
         'bad-option',
@@ -588,7 +589,7 @@ export class Player extends EventTarget {
       const [ofX, ofClean] = [there.s / here.s, there.a - (here.a * there.s) / here.s];
       for (let i = 0; i < xT.length; i++) xT[i] = ofX * xT[i]! + ofClean * clean[i]!;
     }
-    const continued: SampleOptions = { ...rest, xT, begin };
+    const continued: SampleOptions = { ...rest, xT, startStep };
     const steps = at + stepsOf(config, continued).length;
     return { segment: { start: at, offset: at, options: continued, own: true }, steps };
   }

@@ -6,10 +6,12 @@ import { readBuffer } from './gpu/transfer.ts';
 import type { Model, StepPlan } from './model.ts';
 import { packRepaint } from './ops/repaint.ts';
 import { packUpdateStep } from './ops/update.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/index.ts';
-import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
-import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
+import type { SchedulerConfig } from './schedule/config.ts';
+import { startForStrength, makeSteps } from './schedule/make_steps.ts';
+import { noiseLevels } from './schedule/noise_levels.ts';
+import { jumpsOf, withCurrentNames, type RunOptions } from './schedule/run_options.ts';
+import { keyOf, normals, slerp, STREAM_X_T } from './schedule/noise.ts';
+import { historyLength, MAX_HISTORY, type LinearCombination, type Step } from './schedule/step.ts';
 import { sameShape, scalars, type Shape, type Tensor } from './tensor.ts';
 
 export interface SampleOptions extends RunOptions {
@@ -21,7 +23,7 @@ export interface SampleOptions extends RunOptions {
   readonly guidance?: number;
   /** Whole number in [0, 2^53); image n of a batch is drawn with seed + n. 0 unless given. */
   readonly seed?: number;
-  /** Instead of the generator's x_T, or with `begin` the state to go on from: (count, C, H, W) row-major. */
+  /** Instead of the generator's x_T, or with `startStep` the state to go on from: (count, C, H, W) row-major. */
   readonly xT?: Float32Array<ArrayBuffer>;
   /** Pictures to start from, in [-1, 1]: (count, C, H, W) row-major. Noised as far as `strength` says (SDEdit). */
   readonly init?: Float32Array<ArrayBuffer>;
@@ -29,7 +31,7 @@ export interface SampleOptions extends RunOptions {
   readonly strength?: number;
   /**
    * Inpainting (RePaint, Lugmayr et al. 2022): 1 where the picture `init` is painted anew, 0 where it is kept, to the bit;
-   * (count, C, H, W) row-major. `jumps` makes the two parts agree better.
+   * (count, C, H, W) row-major. `jumpLength` and `jumpSamples` make the two parts agree better.
    */
   readonly mask?: Float32Array<ArrayBuffer>;
   /**
@@ -76,8 +78,9 @@ export interface Sample {
 /** The steps that `sample` takes. @throws bad-option */
 export function stepsOf(config: SchedulerConfig, options: SampleOptions): Step[] {
   const { init, invert, mask, strength = mask ? 1 : 0.6 } = options;
-  const begin = init && !invert ? beginFor(config, options, strength) : options.begin;
-  return makeSteps(config, { ...options, ...(begin === undefined ? {} : { begin }) });
+  const run = withCurrentNames(options);
+  const startStep = init && !invert ? startForStrength(config, run, strength) : run.startStep;
+  return makeSteps(config, { ...run, ...(startStep === undefined ? {} : { startStep }) });
 }
 
 /**
@@ -86,7 +89,8 @@ export function stepsOf(config: SchedulerConfig, options: SampleOptions): Step[]
  *
  * @throws bad-option, bad-input, unsupported-model, limits-too-small, out-of-memory, device-lost, numeric-fault, aborted
  */
-export async function* sample(model: Model, options: SampleOptions = {}): AsyncGenerator<Sample, void, void> {
+export async function* sample(model: Model, given: SampleOptions = {}): AsyncGenerator<Sample, void, void> {
+  const options = withCurrentNames(given);
   const { gpu, config } = model;
   const { device } = gpu;
   const { labels, guidance = 1, seed = 0, z, signal, init, mask, interpolate, guidanceInterval } = options;
@@ -141,7 +145,7 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
     width: side[1],
     guided,
     givenNoise: z !== undefined,
-    slots: slotsOf(steps),
+    slots: historyLength(steps),
     measured: (guided && rescale > 0) || steps.some((s) => typeof s.clip === 'object' && s.clip !== null),
     masked: mask !== undefined,
   };
@@ -199,10 +203,10 @@ export async function* sample(model: Model, options: SampleOptions = {}): AsyncG
       gpu.check();
       if (plan.repaint) {
         const { a, s } = level(step.tPrev);
-        const numbers = packRepaint({ c: 1, s: 0, ...step.jump, a, b: s, index: step.index });
+        const numbers = packRepaint({ c: 1, s: 0, ...step.renoise, a, b: s, index: step.index });
         device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
       }
-      if (step.jump) {
+      if (step.renoise) {
         const { jump } = plan.repaint!;
         await submit(jump, jump.all);
       } else {
@@ -249,7 +253,7 @@ function timesAhead(
       first = k;
       const all = Float32Array.from({ length: timestep.shape[0] }, (_, i) => {
         const step = steps[k + Math.floor(i / images)];
-        return step && !step.jump ? step.t : 0; // not looked at
+        return step && !step.renoise ? step.t : 0; // not looked at
       });
       device.queue.writeBuffer(timestep.storage.buffer!, 0, all);
       run(device, ahead.tables);
@@ -307,7 +311,7 @@ function startFrom(
 }
 
 function checkEdit(options: SampleOptions): void {
-  const { init, strength, begin, invert, xT, mask, jumps, z, interpolate, count, labels } = options;
+  const { init, strength, startStep, invert, xT, mask, z, interpolate, count, labels } = options;
   const { guidanceInterval: interval, guidanceRescale: rescale = 0, resume } = options;
   const refuse = (what: string, action: string): never => {
     throw new DiffusionError('bad-option', what, action);
@@ -317,9 +321,10 @@ function checkEdit(options: SampleOptions): void {
       'A strength is given, and no picture to start from.',
       'Give a picture, or leave the strength out.',
     );
-  if (init && begin !== undefined) refuse('A picture begins where its strength says.', 'Leave begin out.');
+  if (init && startStep !== undefined)
+    refuse('With a picture, the strength determines the start step.', 'Leave startStep out.');
   if (invert && !init) refuse('An inversion needs a picture.', 'Give one as init.');
-  if (begin && !init && !xT && !resume)
+  if (startStep && !init && !xT && !resume)
     refuse('A run that begins later needs the state to go on from.', 'Give it as x_T.');
   if (interval && !(interval[0] <= interval[1]))
     refuse(`The guidance interval is ${interval.join(' to ')}.`, 'Give the lower timestep first.');
@@ -328,16 +333,17 @@ function checkEdit(options: SampleOptions): void {
   if (mask && (!init || invert))
     refuse('A mask is given, and no picture to keep.', 'Give a picture as init.');
   if (mask && z) refuse('With a mask the noise is generated.', 'Leave z out.');
-  if (jumps && !mask) refuse('Jumps are for inpainting, and no mask is given.', 'Give a mask, or no jumps.');
-  if (interpolate && (init || xT || begin))
-    refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and begin out.');
+  if (jumpsOf(options) && !mask)
+    refuse('Jumps are for inpainting, and no mask is given.', 'Give a mask, or no jumps.');
+  if (interpolate && (init || xT || startStep))
+    refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and startStep out.');
   if (interpolate && (labels?.length ?? count ?? 1) < 2)
     refuse('An interpolation has two ends.', 'Ask for 2 pictures or more.');
 }
 
 function checkResume({ index, xT, history }: SavedState, shape: Shape, steps: readonly Step[]): void {
   const fits = Number.isInteger(index) && index >= 0 && index <= steps.length && sameShape(xT.shape, shape);
-  if (!fits || (history?.shape[0] ?? 0) !== slotsOf(steps) * shape[0])
+  if (!fits || (history?.shape[0] ?? 0) !== historyLength(steps) * shape[0])
     throw new DiffusionError(
       'bad-input',
       `The saved state after step ${index} is not one of this run.`,
@@ -359,24 +365,24 @@ export function copyTensors(
 
 /** The contract of a step, flattened to the fields of shaders/lib/step.wgsl. */
 export function packStep(step: Step, guidance: number, rescale: number): ArrayBuffer {
-  const { x0Hat, clip, next, save = [], sigma, logVariance, index } = step;
-  const row = (mix: Mix | undefined) =>
+  const { x0Hat, clip, next, history = [], sigma, logVariance, index } = step;
+  const row = (mix: LinearCombination | undefined) =>
     mix && [
       mix.x ?? 0,
       mix.x0Hat ?? 0,
-      mix.m ?? 0,
-      ...Array.from({ length: SLOTS }, (_, k) => mix.h?.[k] ?? 0),
+      mix.modelOutput ?? 0,
+      ...Array.from({ length: MAX_HISTORY }, (_, k) => mix.history?.[k] ?? 0),
     ];
   return packUpdateStep({
     x0_x: x0Hat.x,
-    x0_m: x0Hat.m,
+    x0_m: x0Hat.modelOutput,
     clip,
     sigma,
     ...(logVariance ? { logVariance } : {}),
     guidance,
     rescale,
     index,
-    mix: [row(next), ...Array.from(save, row)],
+    mix: [row(next), ...Array.from(history, row)],
   });
 }
 

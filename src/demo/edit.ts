@@ -2,6 +2,7 @@
 
 import { toShares, toSigned } from '../export/recipe.ts';
 import { qSample, stepsOf, type SampleOptions } from '../sampler.ts';
+import { takesOption } from '../schedule/samplers.ts';
 import type { Shape } from '../tensor.ts';
 import { byId, input } from './dom.ts';
 import type { State } from './fragment.ts';
@@ -201,13 +202,12 @@ export class Edit {
     const channels = this.#shape[1];
     const mask = new Uint8Array(channels * this.#mask.length);
     for (let k = 0; k < channels; k++) mask.set(this.#mask, k * this.#mask.length);
-    const { scheduler } = base;
-    const walks = scheduler === 'ddim' || scheduler === 'ddpm' ? state.walks : 1;
+    const walks = takesOption(state.sampler, 'jumpSamples') ? state.walks : 1;
     return {
       ...base,
       init,
       mask: toShares(repeat(mask)),
-      ...(walks > 1 ? { jumps: { length: Math.max(1, Math.round(state.steps / 10)), samples: walks } } : {}),
+      ...(walks > 1 ? { jumpLength: Math.max(1, Math.round(state.steps / 10)), jumpSamples: walks } : {}),
     };
   }
 }

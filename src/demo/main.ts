@@ -18,7 +18,7 @@ import { variantsFor } from '../ops/variants.ts';
 import { Player } from '../player.ts';
 import { acquire, type Lease } from '../runtime.ts';
 import type { SampleOptions } from '../sampler.ts';
-import { SCHEDULERS } from '../scheduler/index.ts';
+import { SCHEDULERS, takesOption } from '../schedule/samplers.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { droppedFiles, type Notice } from '../weights/source.ts';
 import { Compare } from './compare.ts';
@@ -142,7 +142,7 @@ function render(): void {
   byId('eta-value').textContent = String(state.eta);
   byId('strength-value').textContent = `${Math.round(state.strength * 100)} %`;
   byId('walks-value').textContent = state.walks === 1 ? 'once' : `${state.walks} times`;
-  byId('eta-field').hidden = state.sampler !== 'ddim';
+  byId('eta-field').hidden = !takesOption(state.sampler, 'eta');
   byId('guidance-field').hidden = !info?.hasAny;
   check('class', String(state.label));
   check('view', state.view);
@@ -151,7 +151,7 @@ function render(): void {
   byId('pad-part').hidden = slides;
   byId('slide-part').hidden = !slides;
   byId('noised-part').hidden = byId('strength-field').hidden = state.edit !== 'draw';
-  byId('walks-field').hidden = state.edit !== 'paint' || !['ddim', 'ddpm'].includes(state.sampler);
+  byId('walks-field').hidden = state.edit !== 'paint' || !takesOption(state.sampler, 'jumpSamples');
   byId('pad-hint').textContent =
     state.edit === 'draw'
       ? 'Draw, drop or open a picture. It is noised, and the model takes the noise away again.'
@@ -732,7 +732,7 @@ async function bringBack(recipe: Recipe, picture: Picture | null, text: string):
     count: asked.interpolate ? state.count : count,
     branches: forks.flatMap(({ at, options: o }, i) => [{ from: i, at, seed: o.seed ?? asked.seed ?? 0, sampler: (o.scheduler === 'ddim' && o.eta === 1 ? 'ddim-1' : (o.scheduler ?? '')) as Branch['sampler'], label: o.labels?.[0] ?? null }]), // prettier-ignore
     ...(asked.interpolate ? { tab: 'edit', edit: 'slide', seed2: asked.interpolate[1] } : {}),
-    ...(run.mask ? { tab: 'edit', edit: 'paint', walks: asked.jumps?.samples ?? 1 } : {}),
+    ...(run.mask ? { tab: 'edit', edit: 'paint', walks: asked.jumpSamples ?? 1 } : {}),
     ...(run.init && !run.mask ? { tab: 'edit', edit: 'draw', strength: asked.strength ?? 0.6 } : {}),
   });
   pending = { recipe, hash: format(state) };

@@ -1,7 +1,7 @@
 /** What is measured: whole networks and single layers, with their weights. Runs in Node and in the page alike. */
 
 import { convertTfjs } from '../../src/cli/tfjs.ts';
-import { parseSchedulerConfig, type SchedulerConfig } from '../../src/scheduler/config.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../../src/schedule/config.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { expectedParameters } from '../../src/unet/parameters.ts';
 import type { ModelFiles } from '../../src/weights/files.ts';

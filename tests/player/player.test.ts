@@ -8,7 +8,7 @@ import { readTensor } from '../../src/gpu/transfer.ts';
 import { Player, termsOf, type StateView } from '../../src/player.ts';
 import { Runtime, type Lease } from '../../src/runtime.ts';
 import { sample, type SampleOptions } from '../../src/sampler.ts';
-import { noiseLevels } from '../../src/scheduler/index.ts';
+import { noiseLevels } from '../../src/schedule/noise_levels.ts';
 import { expectClose } from '../helpers/array.ts';
 
 const SOURCE = {

@@ -5,10 +5,12 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps, SCHEDULERS, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
-import { normals } from '../../src/scheduler/noise.ts';
-import type { Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import type { RunOptions } from '../../src/schedule/run_options.ts';
+import { SAMPLERS, SCHEDULERS, type SchedulerName } from '../../src/schedule/samplers.ts';
+import { normals } from '../../src/schedule/noise.ts';
+import type { Step } from '../../src/schedule/step.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
 const config = parseSchedulerConfig({ clip_sample: false }, 'test');
@@ -99,7 +101,7 @@ describe('a mixture of two: weights, means and widths come out', () => {
   ];
   const N = 4000;
 
-  it.each([
+  const RUNS: readonly (readonly [SchedulerName, RunOptions])[] = [
     ['ddpm', { steps: 200 }],
     ['ddim', { steps: 100 }],
     ['ddim', { steps: 250, eta: 1 }],
@@ -115,7 +117,11 @@ describe('a mixture of two: weights, means and widths come out', () => {
     ['edm', { steps: 50 }],
     ['edm', { steps: 50, churn: 10 }],
     ['ode', { steps: 30 }],
-  ] as [SchedulerName, RunOptions][])('%s %j', (scheduler, options) => {
+  ];
+
+  it('covers every sampler', () => expect(new Set(RUNS.map(([name]) => name))).toEqual(new Set(SCHEDULERS)));
+
+  it.each(RUNS)('%s %j', (scheduler, options) => {
     const steps = makeSteps(config, { scheduler, ...options });
     let state: State = { x: [...normals(5, 0, 0, N)], h: [] };
     steps.forEach((step, i) => {
@@ -152,9 +158,11 @@ describe('finite numbers, and as many steps as asked for', () => {
     1000,
   ];
   const finite = (step: Step): boolean =>
-    [step.next, ...(step.save ?? [])]
-      .flatMap((mix) => (mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.m ?? 0, ...(mix.h ?? [])] : []))
-      .concat(step.sigma, step.t, step.x0Hat.x, step.x0Hat.m)
+    [step.next, ...(step.history ?? [])]
+      .flatMap((mix) =>
+        mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.modelOutput ?? 0, ...(mix.history ?? [])] : [],
+      )
+      .concat(step.sigma, step.t, step.x0Hat.x, step.x0Hat.modelOutput)
       .every(Number.isFinite);
 
   it.each(SCHEDULERS)('%s', (scheduler) => {
@@ -165,7 +173,7 @@ describe('finite numbers, and as many steps as asked for', () => {
     ])
       for (const spacing of ['leading', 'trailing', 'linspace'] as const)
         for (const sigmas of [undefined, 'karras', 'exponential', 'beta'] as const) {
-          if (sigmas && ['ddpm', 'ddim', 'pndm'].includes(scheduler)) continue;
+          if (sigmas && SAMPLERS[scheduler].takesTimesteps) continue;
           for (const steps of counts) {
             const cosine = 'beta_schedule' in json && spacing !== 'leading'; // its first steps are refused by pndm
             if (scheduler === 'pndm' && (steps < 4 || cosine)) continue;

@@ -1,13 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../../src/scheduler/index.ts';
-import { betasOf, makeSchedule } from '../../src/scheduler/schedule.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { startForStrength, makeSteps } from '../../src/schedule/make_steps.ts';
+import type { RunOptions } from '../../src/schedule/run_options.ts';
+import { SCHEDULERS } from '../../src/schedule/samplers.ts';
+import { betasOf, makeSchedule } from '../../src/schedule/schedule.ts';
 import {
   respacedTimesteps,
   roundHalfEven,
   timestepList,
   type Spacing,
-} from '../../src/scheduler/timesteps.ts';
+} from '../../src/schedule/timesteps.ts';
 import { random } from '../helpers/array.ts';
 
 const schedule = (json: Record<string, unknown>) => makeSchedule(parseSchedulerConfig(json, 'test'));
@@ -82,7 +84,7 @@ describe('timesteps', () => {
     for (const n of [0, -1, 1001, 2.5, NaN])
       expect(() => list(n, 'leading')).toThrow(/steps are not possible/);
     expect(() => timestepList({ T: 1000, n: 1000, spacing: 'leading', offset: 1 })).toThrow(
-      /begin at timestep 1000/,
+      /start at timestep 1000/,
     );
   });
 
@@ -150,8 +152,8 @@ describe('properties of the steps', () => {
         expect(a.sigma).toBeCloseTo(b.sigma, 9);
         for (const [x, m] of [[1, 0], [0, 1], [0.3, -2]] as const) {
           const mean = (s: typeof a) => (s.next.x ?? 0) * x +
-              (s.next.m ?? 0) * m +
-              (s.next.x0Hat ?? 0) * (s.x0Hat.x * x + s.x0Hat.m * m);
+              (s.next.modelOutput ?? 0) * m +
+              (s.next.x0Hat ?? 0) * (s.x0Hat.x * x + s.x0Hat.modelOutput * m);
           expect(Math.abs(mean(a) - mean(b))).toBeLessThan(1e-6 * Math.max(1, Math.abs(mean(b))));
         }
       });
@@ -171,9 +173,9 @@ describe('properties of the steps', () => {
             const [a, sd] = [Math.sqrt(alphaBar[s.t]!), Math.sqrt(1 - alphaBar[s.t]!)];
             const eps = (x - a * x0) / sd;
             const m = { epsilon: eps, sample: x0, v_prediction: a * eps - sd * x0 }[prediction_type]!;
-            const x0Hat = s.x0Hat.x * x + s.x0Hat.m * m;
+            const x0Hat = s.x0Hat.x * x + s.x0Hat.modelOutput * m;
             expect(x0Hat).toBeCloseTo(x0, 8);
-            x = (s.next.x ?? 0) * x + (s.next.x0Hat ?? 0) * x0Hat + (s.next.m ?? 0) * m;
+            x = (s.next.x ?? 0) * x + (s.next.x0Hat ?? 0) * x0Hat + (s.next.modelOutput ?? 0) * m;
           }
           expect(x).toBeCloseTo(x0, 8);
         }
@@ -195,15 +197,15 @@ describe('properties of the steps', () => {
       [{ eta: -0.1 }, /eta is -0.1/],
       [{ eta: NaN }, /eta is NaN/],
       [{ scheduler: 'ddpm', eta: 0.5 }, /eta is an option of ddim/],
-      [{ scheduler: 'ddim', sigmas: 'karras' }, /sigmas is an option of euler/],
+      [{ scheduler: 'ddim', sigmas: 'karras' }, /sigmas is an option of dpmpp-2m/],
       [{ scheduler: 'edm', churn: -1 }, /churn is -1/],
-      [{ scheduler: 'pndm', steps: 3 }, /pndm cannot do 3 steps/],
+      [{ scheduler: 'pndm', steps: 3 }, /pndm cannot take 3 steps/],
       [{ prediction: 'flow' as never }, /no prediction type flow/],
       [{ scheduler: 'ddpm', variance: 'other' as never }, /no variance other/],
       [{ compat: 'torch' as never }, /no compat mode torch/],
       [{ steps: 0 }, /0 steps/],
       [{ respacing: '25', steps: 25 }, /given twice/],
-      [{ scheduler: 'heun', respacing: '25' }, /respacing is an option of ddpm/],
+      [{ scheduler: 'heun', respacing: '25' }, /respacing is an option of ddim/],
       [{ timesteps: [5, 5] }, /does not fall/],
       [{ timesteps: [] }, /does not fall/],
       [{ timesteps: [1000] }, /does not fall/],
@@ -220,20 +222,20 @@ describe('properties of the steps', () => {
       const rest = makeSteps(config, { scheduler, steps: 20, begin: 15 });
       const { next } = rest[0]!; // nothing is remembered yet
       expect(
-        (next.h ?? []).every((factor) => factor === 0),
+        (next.history ?? []).every((factor) => factor === 0),
         scheduler,
       ).toBe(true);
       expect(rest.at(-1)!.index).toBe(makeSteps(config, { scheduler, steps: 20 }).length - 1);
     }
-    expect(() => makeSteps(config, { steps: 5, begin: 5 })).toThrow(/nothing is left/);
-    expect(() => makeSteps(config, { steps: 5, begin: -1 })).toThrow(/begin is -1/);
+    expect(() => makeSteps(config, { steps: 5, begin: 5 })).toThrow(/no steps remain/);
+    expect(() => makeSteps(config, { steps: 5, begin: -1 })).toThrow(/startStep is -1/);
   });
 
   it('strength takes the last steps, counted as diffusers does', () => {
-    expect(beginFor(config, { steps: 50 }, 0.58)).toBe(22); // int(50 * 0.58) = 28
-    expect(beginFor(config, { steps: 100 }, 0.29)).toBe(72); // int(28.999999999999996) = 28
-    expect(beginFor(config, { steps: 50 }, 1)).toBe(0);
+    expect(startForStrength(config, { steps: 50 }, 0.58)).toBe(22); // int(50 * 0.58) = 28
+    expect(startForStrength(config, { steps: 100 }, 0.29)).toBe(72); // int(28.999999999999996) = 28
+    expect(startForStrength(config, { steps: 50 }, 1)).toBe(0);
     for (const strength of [0, -1, 1.1, NaN, 0.01])
-      expect(() => beginFor(config, { steps: 50 }, strength)).toThrow(/strength/);
+      expect(() => startForStrength(config, { steps: 50 }, strength)).toThrow(/strength/);
   });
 });

@@ -1,18 +1,20 @@
 /**
- * Seeded Gaussian noise, the same on every device: Philox4x32-10 addressed by seed, step and element, and an
- * inverse normal CDF in integers. The CPU side of shaders/lib/philox.wgsl and shaders/lib/normal.wgsl.
+ * Seeded Gaussian noise, equal to the bit on every device: Philox4x32-10, addressed by seed, step and element, and an
+ * inverse normal CDF in integer arithmetic. CPU twin of shaders/lib/philox.wgsl and shaders/lib/normal.wgsl.
  *
- * Address: key = (seed mod 2^32, floor(seed / 2^32)), counter = (floor(element / 4), step, stream, 0), word
- * element mod 4, where element counts an image's numbers in NCHW order. Image n of a batch with seed s has
- * seed s + n, so a batch equals its singles.
+ * Address: key = (seed mod 2^32, floor(seed / 2^32)), counter = (floor(element / 4), step, stream, 0), word = element mod
+ * 4. The element is the index of a number of the image in CHW order. Image n of a batch with seed s has seed s + n, so
+ * each image of a batch equals the image drawn alone.
  */
 
 import { DiffusionError } from '../errors.ts';
 import { normalTable } from './normal_table.ts';
 
-/** Stream of the noise that a run starts from (step 0), of the noise that its steps add, and of that of inpainting. */
+/** Stream of the initial noise x_T (step 0). */
 export const STREAM_X_T = 0;
+/** Stream of the noise that the steps add. */
 export const STREAM_Z = 1;
+/** Stream of the noise of inpainting. */
 export const STREAM_REPAINT = 2;
 
 const mulHigh = (a: number, b: number): number => {
@@ -22,7 +24,7 @@ const mulHigh = (a: number, b: number): number => {
   return ((a >>> 16) * (b >>> 16) + (mid1 >>> 16) + (mid2 >>> 16)) >>> 0;
 };
 
-/** Philox4x32-10 (Salmon et al. 2011): four random words from a counter of four and a key of two. */
+/** Philox4x32-10 (Salmon et al. 2011): returns four random 32-bit words for a counter of four words and a key of two. */
 export function philox(
   counter: readonly [number, number, number, number],
   key: readonly [number, number],
@@ -41,7 +43,7 @@ export function philox(
   return [c0, c1, c2, c3];
 }
 
-/** A standard normal number from 32 random bits: a multiple of 2^-21 in (-8, 8). */
+/** Converts 32 random bits to a standard normal number, which is a multiple of 2^-21 in (-8, 8). */
 export function normalFromBits(bits: number): number {
   const m = ((bits << 1) | 1) >>> 0;
   const zeros = Math.clz32(m);
@@ -54,18 +56,18 @@ export function normalFromBits(bits: number): number {
   return bits >>> 31 ? -magnitude : magnitude;
 }
 
-/** Philox key of a seed. @throws bad-option unless the seed is an integer in [0, 2^53) */
+/** Returns the Philox key of a seed. @throws bad-option unless the seed is an integer in [0, 2^53) */
 export function keyOf(seed: number): [number, number] {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new DiffusionError(
       'bad-option',
-      `The seed ${String(seed)} is not a whole number from 0 to 2^53 - 1.`,
-      'Choose a whole number.',
+      `The seed ${String(seed)} is not an integer from 0 to 2^53 - 1.`,
+      'Choose an integer in this range.',
     );
   return [seed >>> 0, Math.floor(seed / 2 ** 32)];
 }
 
-/** `count` standard normal numbers of one image: elements 0 .. count - 1 of (seed, stream, step). */
+/** Returns `count` standard normal numbers of one image: elements 0 ... count - 1 of (seed, stream, step). */
 export function normals(
   seed: number,
   stream: number,
@@ -74,17 +76,17 @@ export function normals(
 ): Float32Array<ArrayBuffer> {
   const key = keyOf(seed);
   const out = new Float32Array(count);
-  for (let block = 0; block * 4 < count; block++) {
-    const words = philox([block, step, stream, 0], key);
-    for (let lane = 0; lane < 4 && block * 4 + lane < count; lane++)
-      out[block * 4 + lane] = normalFromBits(words[lane]!);
+  for (let quad = 0; quad * 4 < count; quad++) {
+    const words = philox([quad, step, stream, 0], key);
+    for (let word = 0; word < 4 && quad * 4 + word < count; word++)
+      out[quad * 4 + word] = normalFromBits(words[word]!);
   }
   return out;
 }
 
 /**
- * Spherical interpolation (Shoemake 1985) from a (u = 0) to b (u = 1): what lies between two draws of noise has their
- * length, which the straight line between them has not.
+ * Spherical interpolation (Shoemake 1985) from a (u = 0) to b (u = 1). Keeps the norm of two noise samples, which linear
+ * interpolation reduces.
  */
 export function slerp(
   a: Float32Array<ArrayBuffer>,
@@ -94,8 +96,8 @@ export function slerp(
   const dot = (p: Float32Array, q: Float32Array): number => p.reduce((sum, v, i) => sum + v * q[i]!, 0);
   const cosine = dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
   const angle = Math.acos(Math.min(Math.max(cosine, -1), 1));
-  const near = !(Math.sin(angle) > 1e-6); // parallel: the straight line
-  const [p, q] = near
+  const parallel = !(Math.sin(angle) > 1e-6); // falls back to linear interpolation
+  const [p, q] = parallel
     ? [1 - u, u]
     : [Math.sin((1 - u) * angle) / Math.sin(angle), Math.sin(u * angle) / Math.sin(angle)];
   return a.map((v, i) => p * v + q * b[i]!);

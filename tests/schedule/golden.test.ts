@@ -2,12 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { beginFor, makeSteps, type RunOptions, type SchedulerName } from '../../src/scheduler/index.ts';
-import { makeSchedule } from '../../src/scheduler/schedule.ts';
-import type { SigmaSpacing } from '../../src/scheduler/levels.ts';
-import type { Spacing } from '../../src/scheduler/timesteps.ts';
-import type { Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { startForStrength, makeSteps } from '../../src/schedule/make_steps.ts';
+import type { RunOptions } from '../../src/schedule/run_options.ts';
+import type { SchedulerName } from '../../src/schedule/samplers.ts';
+import { makeSchedule } from '../../src/schedule/schedule.ts';
+import type { SigmaSpacing } from '../../src/schedule/levels.ts';
+import type { Spacing } from '../../src/schedule/timesteps.ts';
+import type { Step } from '../../src/schedule/step.ts';
 import { expectClose, type Tolerance } from '../helpers/array.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
@@ -130,9 +132,9 @@ describe('the jumps of RePaint', () => {
     expect(list.map((s) => s.index)).toEqual(list.map((_, i) => i));
     // Theirs lists where every step of q and p arrives; ours has one jump for `length` of them.
     const stride = 1000 / steps;
-    const walked = list.flatMap((s) => s.jump ? Array.from({ length }, (_, k) => s.t + (k + 1) * stride) : s.tPrev >= 0 ? [s.tPrev] : []);
+    const walked = list.flatMap((s) => s.renoise ? Array.from({ length }, (_, k) => s.t + (k + 1) * stride) : s.tPrev >= 0 ? [s.tPrev] : []);
     expect([list[0]!.t, ...walked]).toEqual(timesteps);
-    for (const { t, tPrev, jump } of list.filter((s) => s.jump)) {
+    for (const { t, tPrev, renoise: jump } of list.filter((s) => s.renoise)) {
       const { alphaBar } = makeSchedule(parseSchedulerConfig({}, 'test'));
       expect(jump!.c ** 2).toBeCloseTo(alphaBar[tPrev]! / alphaBar[t]!, 12);
       expect(jump!.c ** 2 + jump!.s ** 2).toBeCloseTo(1, 12);
@@ -145,10 +147,10 @@ it('jumps and strength where the list of steps is not the usual one', () => {
   const config = parseSchedulerConfig({}, 'test');
   // compat's DDIM steps by T / n = 166: from t = 5 straight to the clean image, five times.
   const list = makeSteps(config, { scheduler: 'ddim', timesteps: [5, 4, 3, 2, 1, 0], jumps: { length: 2, samples: 2 }, compat: 'diffusers' });
-  expect(list.some((s) => s.jump)).toBe(true);
-  for (const { jump } of list) if (jump) expect([jump.c, jump.s].every(Number.isFinite)).toBe(true);
+  expect(list.some((s) => s.renoise)).toBe(true);
+  for (const { renoise: jump } of list) if (jump) expect([jump.c, jump.s].every(Number.isFinite)).toBe(true);
   // The lecture's loop has T - 1 steps, whatever `steps` would be: 0.6 of them are 599.
-  const begin = beginFor(config, { scheduler: 'ddpm', compat: 'lecture' }, 0.6);
+  const begin = startForStrength(config, { scheduler: 'ddpm', compat: 'lecture' }, 0.6);
   expect(makeSteps(config, { scheduler: 'ddpm', compat: 'lecture', begin })).toHaveLength(599);
 }); // prettier-ignore
 

@@ -1,4 +1,4 @@
-// Made by tests/fixtures/make/normal_table.py. Pieces of the inverse normal CDF, see shaders/lib/normal.wgsl.
+// Coefficients of the inverse normal CDF (shaders/lib/normal.wgsl). Made by tests/fixtures/make/normal_table.py.
 // prettier-ignore
 export const normalTable: Uint32Array<ArrayBuffer> = new Uint32Array([
   850666282, 2585349, 156570, 10882,

@@ -1,4 +1,4 @@
-/** Which timesteps a run of n steps visits, from noisy to clean. */
+/** Timesteps of a run of n steps, from noisy to clean. */
 
 import { DiffusionError } from '../errors.ts';
 
@@ -11,22 +11,22 @@ export interface TimestepOptions {
   /** Number of steps of the run. */
   readonly n: number;
   readonly spacing: Spacing;
-  /** Added to every timestep, leading only (`steps_offset` of diffusers). */
+  /** Offset of every timestep, for leading only (`steps_offset` of diffusers). */
   readonly offset: number;
-  /** As diffusers does it, float errors and all, where that gives a usable list. */
+  /** True: follows diffusers including its float errors, if the list is usable. */
   readonly compat?: boolean;
 }
 
 /**
- * n strictly falling timesteps in [0, T - 1].
+ * Returns n strictly falling timesteps in [0, T - 1].
  *
  * - leading:  i * floor(T / n) + offset
- * - trailing: round((n - i) * T / n) - 1 counted from the top, so the first is T - 1
- * - linspace: round(i * (T - 1) / (n - 1)): both ends
+ * - trailing: round((n - i) * T / n) - 1, from the noisy end, so the first is T - 1
+ * - linspace: round(i * (T - 1) / (n - 1)), which includes both ends
  *
- * Rounding is half to even, as NumPy's. Deviations from diffusers 0.42 (with `compat` they are followed):
- * trailing is computed by index (np.arange gives n + 1 entries for 62 values of n at T = 1000; `compat` refuses
- * those); linspace with n = 1 visits T - 1, not 0.
+ * Rounding is half to even, as in NumPy. Deviations from diffusers 0.42, which `compat` follows: trailing is computed by
+ * index (np.arange gives n + 1 entries for 62 values of n at T = 1000; `compat` refuses these n); linspace with n = 1
+ * is T - 1, not 0.
  *
  * @throws bad-option unless 1 <= n <= T and the list stays inside [0, T - 1]
  */
@@ -37,7 +37,7 @@ export function timestepList(options: TimestepOptions): number[] {
     throw new DiffusionError(
       'bad-option',
       `${String(n)} steps are not possible: the model was trained with ${T} timesteps.`,
-      `Choose a whole number from 1 to ${T}.`,
+      `Choose an integer from 1 to ${T}.`,
     );
   let list: number[];
   switch (spacing) {
@@ -48,8 +48,8 @@ export function timestepList(options: TimestepOptions): number[] {
       if (compat && arangeLength(T, n) !== n)
         throw new DiffusionError(
           'bad-option',
-          `diffusers makes ${arangeLength(T, n)} timesteps of ${n} with trailing spacing.`,
-          'Choose another number of steps, or leave compat off.',
+          `With trailing spacing, diffusers makes ${arangeLength(T, n)} timesteps for ${n} steps.`,
+          'Choose another number of steps, or leave compat out.',
         );
       list = Array.from({ length: n }, (_, i) => roundHalfEven(T - (i * T) / n) - 1);
       break;
@@ -63,18 +63,23 @@ export function timestepList(options: TimestepOptions): number[] {
   if (list[0]! > T - 1)
     throw new DiffusionError(
       'bad-option',
-      `With steps_offset ${offset}, ${n} steps begin at timestep ${list[0]}, and the model knows 0 to ${T - 1}.`,
+      `With steps_offset ${offset}, ${n} steps start at timestep ${list[0]}, and the last timestep is ${T - 1}.`,
       'Choose fewer steps or another spacing.',
     );
   return list;
 }
 
 /**
- * The timesteps of a respacing string of guided-diffusion (respace.py, `space_timesteps`), falling.
+ * Returns the timesteps of a respacing string of guided-diffusion (respace.py, `space_timesteps`), falling.
  *
- * "250": that many, evenly over [0, T - 1], both ends in. "10,15,20": as many in each of three equal sections, counted
- * from t = 0. "ddim50": the largest whole stride that gives just 50 from t = 0. The positions are sums of a float64 stride,
- * rounded half to even, as theirs. One timestep a section is its first; a run of one step starts at T - 1 (theirs fails).
+ * | string | timesteps |
+ * |---|---|
+ * | "250" | 250, evenly spaced over [0, T - 1], both ends included |
+ * | "10,15,20" | 10, 15 and 20 in three equal sections, counted from t = 0 |
+ * | "ddim50" | 50 from t = 0, with the least integer stride that gives this number |
+ *
+ * The positions are sums of a float64 stride, rounded half to even, as in guided-diffusion. A section with one timestep
+ * has its first. A run of one step starts at T - 1; guided-diffusion fails for it.
  *
  * @throws bad-option
  */
@@ -83,7 +88,7 @@ export function respacedTimesteps(T: number, respacing: string): number[] {
     throw new DiffusionError(
       'bad-option',
       `The respacing ${JSON.stringify(respacing.slice(0, 60))} ${why}.`,
-      'Give a number of steps like 250, numbers for sections like 10,15,20, or ddim50.',
+      'Give a number of steps like 250, numbers of sections like 10,15,20, or ddim50.',
     );
   };
   const ddim = /^ddim(\d{1,6})$/.exec(respacing);
@@ -91,7 +96,7 @@ export function respacedTimesteps(T: number, respacing: string): number[] {
     const n = Number(ddim[1]);
     for (let stride = 1; stride < T; stride++)
       if (Math.ceil(T / stride) === n) return Array.from({ length: n }, (_, i) => (n - 1 - i) * stride);
-    return refuse(`is impossible: no whole stride makes ${n} timesteps of ${T}`);
+    return refuse(`is impossible: no integer stride gives ${n} of ${T} timesteps`);
   }
   if (!/^\d{1,6}(,\d{1,6})*$/.test(respacing)) return refuse('is not a respacing');
   const sections = respacing.split(',').map(Number);
@@ -100,7 +105,7 @@ export function respacedTimesteps(T: number, respacing: string): number[] {
   let start = 0;
   sections.forEach((count, i) => {
     const size = Math.floor(T / sections.length) + (i < T % sections.length ? 1 : 0);
-    if (count > size || count < 1) refuse(`asks for ${count} of the ${size} timesteps of a section`);
+    if (count > size || count < 1) refuse(`requests ${count} of the ${size} timesteps of a section`);
     const stride = count <= 1 ? 1 : (size - 1) / (count - 1);
     let at = 0;
     for (let k = 0; k < count; k++, at += stride) list.push(start + roundHalfEven(at));
@@ -110,19 +115,18 @@ export function respacedTimesteps(T: number, respacing: string): number[] {
 }
 
 /**
- * n falling timesteps for the solvers that step between noise levels and then to the clean image.
+ * Returns n falling timesteps for the solvers that step between noise levels, and then to the clean image.
  *
- * `whole`: as DPM-Solver and UniPC of diffusers choose them: n + 1 points, of which the clean end is left out. Else as
- * its Euler and Heun: linspace is not rounded (the network takes fractions of a timestep), both ends are in.
- *
+ * @param integerTimesteps true: as DPM-Solver and UniPC of diffusers, n + 1 points without the clean end. false: as its
+ *   Euler and Heun, for which linspace is not rounded (the network takes fractional timesteps) and includes both ends.
  * @throws bad-option as `timestepList`
  */
-export function solverTimesteps(options: TimestepOptions, whole: boolean): number[] {
+export function solverTimesteps(options: TimestepOptions, integerTimesteps: boolean): number[] {
   const { T, n, spacing, offset } = options;
-  const list = timestepList(options); // refuses what is impossible
+  const list = timestepList(options); // also checks the options
   if (spacing === 'trailing') return list;
-  if (whole && n === T) return list; // there are no n + 1 points to choose from
-  if (!whole) {
+  if (integerTimesteps && n === T) return list; // n + 1 points do not exist
+  if (!integerTimesteps) {
     if (spacing === 'leading') return list;
     return Array.from({ length: n }, (_, i) =>
       n === 1 ? T - 1 : Math.min(((T - 1) / (n - 1)) * (n - 1 - i), T - 1),

@@ -3,10 +3,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DiffusionError } from '../../src/errors.ts';
-import { parseSchedulerConfig, VARIANCES } from '../../src/scheduler/config.ts';
-import { makeSteps, noiseLevels, SCHEDULERS, type RunOptions } from '../../src/scheduler/index.ts';
-import { epsHatOf, PREDICTION_TYPES, x0HatOf, type PredictionType } from '../../src/scheduler/prediction.ts';
-import type { Mix, Step } from '../../src/scheduler/step.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { VARIANCES } from '../../src/schedule/context.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import { noiseLevels } from '../../src/schedule/noise_levels.ts';
+import type { RunOptions } from '../../src/schedule/run_options.ts';
+import { SCHEDULERS } from '../../src/schedule/samplers.ts';
+import { epsHatOf, PREDICTION_TYPES, x0HatOf, type PredictionType } from '../../src/schedule/prediction.ts';
+import type { LinearCombination, Step } from '../../src/schedule/step.ts';
 import { applyStep, type State } from '../helpers/steps.ts';
 
 const config = (json: object) => parseSchedulerConfig({ clip_sample: false, ...json }, 'test');
@@ -34,7 +38,7 @@ const lists = schedules.chain((json) =>
 /** A step without its x0Hat: factors of x and of the network's output. */
 const direct = ({ next, x0Hat }: Step): [number, number] => [
   (next.x ?? 0) + (next.x0Hat ?? 0) * x0Hat.x,
-  (next.m ?? 0) + (next.x0Hat ?? 0) * x0Hat.m,
+  (next.modelOutput ?? 0) + (next.x0Hat ?? 0) * x0Hat.modelOutput,
 ];
 const close = (a: number, b: number, scale = 1): boolean =>
   Math.abs(a - b) <= 1e-8 * scale + 1e-7 * Math.abs(b);
@@ -78,8 +82,8 @@ it('epsilon, x0 and v: each gives both x0 and epsilon back', () => {
       const outputs: Record<PredictionType, number> = { epsilon: eps, sample: x0, v_prediction: a * eps - s * x0 };
       for (const type of PREDICTION_TYPES) {
         const [p, q] = [x0HatOf(type, alphaBar), epsHatOf(type, alphaBar)];
-        expect(p.x * x + p.m * outputs[type]).toBeCloseTo(x0, 8);
-        expect(q.x * x + q.m * outputs[type]).toBeCloseTo(eps, 8);
+        expect(p.x * x + p.modelOutput * outputs[type]).toBeCloseTo(x0, 8);
+        expect(q.x * x + q.modelOutput * outputs[type]).toBeCloseTo(eps, 8);
       }
     }),
   );
@@ -125,7 +129,7 @@ describe('the marginals of q, where one picture is all the data', () => {
         let state: State = { x: [first.a, first.s, ...all.map(() => 0)], h: [] };
         all.forEach((step, k) => {
           // The level at which the step sees the state, from the step's own numbers: x0Hat = x0Hat.x x + x0Hat.m m.
-          const { x, m } = step.x0Hat;
+          const { x, modelOutput: m } = step.x0Hat;
           state = applyStep(
             step,
             state,
@@ -165,8 +169,8 @@ describe('the marginals of q, where one picture is all the data', () => {
 });
 
 describe('legal options give finite numbers, illegal ones an error that names the option', () => {
-  const factors = (mix: Mix | undefined): number[] =>
-    mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.m ?? 0, ...(mix.h ?? [])] : [];
+  const factors = (mix: LinearCombination | undefined): number[] =>
+    mix ? [mix.x ?? 0, mix.x0Hat ?? 0, mix.modelOutput ?? 0, ...(mix.history ?? [])] : [];
   const maybe = <V>(values: fc.Arbitrary<V>) =>
     fc.oneof({ arbitrary: fc.constant(undefined), weight: 7 }, { arbitrary: values, weight: 1 });
   const anything = fc.record({
@@ -210,7 +214,7 @@ describe('legal options give finite numbers, illegal ones an error that names th
         fine++;
         expect(all.length).toBeGreaterThan(0);
         for (const step of all) {
-          const numbers = [...factors(step.next), ...(step.save ?? []).flatMap(factors), step.x0Hat.x, step.x0Hat.m];
+          const numbers = [...factors(step.next), ...(step.history ?? []).flatMap(factors), step.x0Hat.x, step.x0Hat.modelOutput];
           expect([...numbers, step.sigma, step.t].every(Number.isFinite), JSON.stringify(step)).toBe(true);
         }
       }),
@@ -239,9 +243,9 @@ describe('legal options give finite numbers, illegal ones an error that names th
     [{ scheduler: 'unipc', order: 4 }, /order is 4/],
     [{ scheduler: 'unipc', bh: 'bh3' }, /B\(h\) bh3/],
     [{ scheduler: 'ddpm', jumps: { length: 0, samples: 1 } }, /Jumps of 0 steps/],
-    [{ scheduler: 'heun', jumps: { length: 2, samples: 2 } }, /jumps is an option of/],
-    [{ begin: -1 }, /begin is -1/],
-    [{ steps: 5, begin: 5 }, /begins at step 5 of 5/],
+    [{ scheduler: 'heun', jumps: { length: 2, samples: 2 } }, /jumpLength is an option of/],
+    [{ begin: -1 }, /startStep is -1/],
+    [{ steps: 5, begin: 5 }, /starts at step 5 of 5/],
     [{ timesteps: [1, 2] }, /list of timesteps/],
     [{ timesteps: [3, 1], steps: 2 }, /given twice/],
     [{ respacing: 'ten' }, /respacing/],

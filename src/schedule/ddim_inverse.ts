@@ -1,11 +1,12 @@
 /**
  * DDIM run backwards (Song et al. 2021, section 4.3; Dhariwal & Nichol 2021, appendix F): from a picture to the noise
- * that DDIM with eta = 0 takes to it.
+ * that DDIM with eta = 0 turns into it.
  *
  *     x_next = sqrt(alphaBarNext) x0Hat + sqrt(1 - alphaBarNext) epsHat
  *
- * The state stands at the entry of the list before (at first the clean image); the network is told the entry that the
- * step goes to, as the step of DDIM that it undoes was. Nothing is clipped: a clipped x0Hat cannot be undone.
+ * Each step starts at the level of the list's previous entry, the first at the clean image. The network is given the
+ * timestep at which the step ends, as in the DDIM step that it reverses. Nothing is clipped: a clipped x0Hat cannot be
+ * reversed.
  */
 
 import { epsHatOf, x0HatOf, type PredictionType } from './prediction.ts';
@@ -24,7 +25,7 @@ export function ddimInverseSteps(
   { predictionType, finalAlphaOne }: DdimInverseOptions,
 ): Step[] {
   return timesteps.toReversed().map((t, index, rising): Step => {
-    // x_0 says nothing about epsilon where there is none: a network that predicts it starts at the first level.
+    // The clean image does not determine epsilon, so a network that predicts x_0 starts at the first noise level.
     const clean = finalAlphaOne && predictionType !== 'sample' ? 1 : table[0]!;
     const from = index === 0 ? clean : table[rising[index - 1]!]!;
     const to = table[t]!;
@@ -36,7 +37,7 @@ export function ddimInverseSteps(
       tPrev: t,
       x0Hat: x0HatOf(predictionType, from),
       clip: null,
-      next: { x: direction * eps.x, x0Hat: Math.sqrt(to), m: direction * eps.m },
+      next: { x: direction * eps.x, x0Hat: Math.sqrt(to), modelOutput: direction * eps.modelOutput },
       sigma: 0,
     };
   });

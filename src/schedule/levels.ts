@@ -1,18 +1,16 @@
 /**
- * Noise levels between which a solver steps: where a run of n steps stands, from noisy to clean.
+ * Noise levels, between which a solver steps from noisy to clean.
  *
  *     a = sqrt(alphaBar),  s = sqrt(1 - alphaBar),  sigma = s / a  (the noise of x / a),  lambda = ln(a / s)
  */
 
-import type { Schedule } from './schedule.ts';
-
 export interface Level {
-  /** What the network is told; -1 for the clean image. */
+  /** Timestep given to the network; -1 for the clean image. */
   readonly t: number;
   readonly a: number;
   readonly s: number;
   readonly sigma: number;
-  /** Half the log of the signal-to-noise ratio; infinite for the clean image. */
+  /** Half of the log of the signal-to-noise ratio; infinite for the clean image. */
   readonly lambda: number;
 }
 
@@ -26,27 +24,23 @@ function levelOf(t: number, sigma: number): Level {
   return { t, a, s: sigma * a, sigma, lambda: -Math.log(sigma) };
 }
 
-/** sigma of every timestep of the training, rising. */
-export const sigmaTable = ({ alphaBar }: Schedule): Float64Array =>
-  alphaBar.map((ab) => Math.sqrt((1 - ab) / (ab || 2 ** -24))); // 2^-24 in place of zero, as diffusers
-
-/** The level at t, sigma interpolated linearly between the timesteps of the training. */
+/** Returns the level at t; interpolates sigma linearly between the timesteps of the training. */
 export function levelAt(table: Float64Array, t: number): Level {
   const low = Math.min(Math.floor(t), table.length - 1);
   const high = Math.min(low + 1, table.length - 1);
   return levelOf(t, table[low]! + (t - low) * (table[high]! - table[low]!));
 }
 
-/** The level with this sigma; its t is interpolated linearly in log sigma, and ends with the table. */
+/** Returns the level of a sigma; interpolates t linearly in log sigma, and clamps it to the table. */
 export function levelOfSigma(table: Float64Array, sigma: number, round = (t: number) => t): Level {
   let low = 0;
   while (low < table.length - 2 && table[low + 1]! <= sigma) low++;
   const [from, to] = [Math.log(table[low]!), Math.log(table[low + 1] ?? table[low]!)];
-  const part = to > from ? Math.min(Math.max((Math.log(sigma) - from) / (to - from), 0), 1) : 0;
-  return levelOf(round(low + part), sigma);
+  const fraction = to > from ? Math.min(Math.max((Math.log(sigma) - from) / (to - from), 0), 1) : 0;
+  return levelOf(round(low + fraction), sigma);
 }
 
-/** n values of sigma from `max` down to `min`. */
+/** Returns n values of sigma from `max` down to `min`. */
 export function spaceSigmas(kind: SigmaSpacing, n: number, min: number, max: number): number[] {
   const u = (i: number) => (n === 1 ? 0 : i / (n - 1));
   switch (kind) {
@@ -64,11 +58,11 @@ export function spaceSigmas(kind: SigmaSpacing, n: number, min: number, max: num
   }
 }
 
-/** The quantile function of the symmetric beta distribution, by bisection of its integral (Simpson in sin^2). */
+/** Quantile function of the symmetric beta distribution: bisection of its integral, which uses Simpson's rule. */
 function betaQuantile(p: number, shape: number): number {
   if (p <= 0 || p >= 1) return Math.min(Math.max(p, 0), 1);
   if (p > 0.5) return 1 - betaQuantile(1 - p, shape);
-  // x = y^(1 / shape) takes the singularity at 0 away: integral of (1 - x)^(shape - 1) dy / shape.
+  // The substitution x = y^(1 / shape) removes the singularity at 0: integral of (1 - x)^(shape - 1) dy / shape.
   const integral = (x: number): number => {
     const [end, n] = [x ** shape, 200];
     const f = (y: number) => (1 - y ** (1 / shape)) ** (shape - 1);
