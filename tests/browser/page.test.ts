@@ -405,8 +405,8 @@ describe('edits, comparison, files', () => {
     const { page, errors } = await visit('#v=1&steps=3&tab=compare&steps2=2&label=1');
     await page.click('#compare-go');
     await until(page, 1);
-    expect(await page.textContent('#caption-a')).toBe('DDIM, 3 looks');
-    expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 looks');
+    expect(await page.textContent('#caption-a')).toBe('DDIM, 3 evaluations');
+    expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 evaluations');
     expect(await page.textContent('#difference')).toMatch(/differ by \d+\.\d %/);
     await page.screenshot({ path: `${OUTPUT}compare.png` });
     await draw(page); // one picture again: it is seen
