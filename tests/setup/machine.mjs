@@ -145,6 +145,20 @@ function findChromium() {
   return found();
 }
 
+/** Debian's Firefox; elsewhere one that is there already, since Playwright's own build is not what visitors have. */
+function findFirefox() {
+  const known = [
+    process.env['FIREFOX'],
+    '/usr/bin/firefox-esr',
+    '/usr/bin/firefox',
+    '/Applications/Firefox.app/Contents/MacOS/firefox',
+    'C:/Program Files/Mozilla Firefox/firefox.exe',
+  ];
+  const found = () => known.find((path) => path && existsSync(path));
+  if (!found() && existsSync('/etc/debian_version')) install(['firefox-esr']);
+  return found();
+}
+
 /**
  * Mesa's RADV, which compiles for GPUs that are not there, and what builds the layer of tools/gpu-static. Debian 12's own
  * Mesa does not know navi31, so it comes from backports.
@@ -191,6 +205,10 @@ export function prepareMachine({ browser = true, compiler = false } = {}) {
     if (!executable) throw new Error('No Chromium: install one, or name it in the variable CHROMIUM.');
     env.CHROMIUM = executable;
     say(`browser: ${executable}`);
+    const firefox = findFirefox();
+    if (!firefox) throw new Error('No Firefox: install one, or name it in the variable FIREFOX.');
+    env.FIREFOX = firefox;
+    say(`browser: ${firefox}`);
     if (process.platform === 'linux' && !process.env['DISPLAY']) {
       if (!(has('xvfb-run') && has('xauth')) && !install(['xvfb', 'xauth']))
         throw new Error('No display: start one and set DISPLAY, or install xvfb and xauth.');
