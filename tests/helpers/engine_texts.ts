@@ -182,7 +182,8 @@ export async function engineTexts(): Promise<EngineTexts> {
     ([[true, 4], [true, 8], [false, 4], [false, 32]] as const).map(([software, subgroup]) => recorder(software, subgroup, keep)), // prettier-ignore
   );
   const forced = CONVOLUTIONS.map((name): Variants => ({ ...PLAIN, conv: () => name }));
-  const ways = [...gpus.map(variantsFor), PLAIN, LEAST, ...forced];
+  const rules = [...gpus.map(variantsFor), LEAST];
+  const ways = [...rules, PLAIN, ...forced];
   const take = async (tapes: readonly Tape[]): Promise<void> => {
     for (const tape of tapes) {
       [...tape.preparations, ...tape.dispatches].forEach(note);
@@ -191,10 +192,14 @@ export async function engineTexts(): Promise<EngineTexts> {
   };
   for (const [k, config] of configs().entries())
     for (const dtype of DTYPES) {
-      // The update kernels do not depend on the network: the first one has a step with each of their parts.
-      for (const [i, way] of ways.entries()) await take(tapesOf(config, dtype, way, k + i ? [{}] : PARTS));
+      for (const way of rules) await take(tapesOf(config, dtype, way, [{}]));
+      if (k > 1) continue;
       for (const gpu of gpus) await tune(gpu, convShapes(config), dtype, { budget: Infinity });
     }
-  for (const dtype of DTYPES) for (const way of ways) await take([convolutions(dtype, way)]);
+  const [digits] = configs();
+  for (const dtype of DTYPES) {
+    await take(tapesOf(digits!, dtype, PLAIN, PARTS)); // the update does not depend on the network
+    for (const way of ways) await take([...tapesOf(digits!, dtype, way, []), convolutions(dtype, way)]);
+  }
   return { texts: [...texts.values()], branches, files };
 }
