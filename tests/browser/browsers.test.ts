@@ -229,6 +229,18 @@ describe('in firefox', () => {
     if (view === 'inside' || view === 'guidance') expect(readNumber(fact(last))).toBeLessThan(2e-5);
   });
 
+  it('digits on what counts as a GPU: convolutions are tuned, and the picture is the command line’s', async () => {
+    const { label, steps, seed } = ASKED.digits;
+    const fragment = `#v=1&model=digits&label=${label}&steps=${steps}&seed=${seed}&guidance=2`;
+    const { page, errors } = await visitPlayground(browsers.get('firefox')!, url + fragment, {}, 'hardware');
+    const shown = await draw(page);
+    const kept = await page.evaluate(() => Object.keys(localStorage).filter((key) => key.includes('tuning')));
+    expect(kept).toHaveLength(1);
+    expect(most(await picture(page, shown, 32), wanted('digits'))).toBeLessThanOrEqual(ROUNDING);
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
   it('a frame on a page of another origin is told and obeyed', async () => {
     interface Said {
       readonly type: string;

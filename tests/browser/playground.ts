@@ -26,11 +26,15 @@ export interface Visit {
   readonly requests: string[];
 }
 
-/** A visitor with an empty browser. What the large canvas shows is recorded, and errors of the page. */
+/**
+ * A visitor with an empty browser. What the large canvas shows is recorded, and errors of the page.
+ * @param kind what the adapter counts as (FORCED_ADAPTER of src/gpu/device.ts); null: what it is
+ */
 export async function visit(
   browser: Browser,
   url: string,
   options: BrowserContextOptions = {},
+  kind: 'hardware' | null = null,
 ): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   const page = await context.newPage();
@@ -41,6 +45,11 @@ export async function visit(
   page.on('console', (line) => {
     if (line.type() === 'error') errors.push(line.text());
   });
+  if (kind)
+    await page.addInitScript(
+      (forced) => Object.assign(globalThis, { [Symbol.for('diffusion-sampler.adapter')]: forced }),
+      kind,
+    );
   await page.addInitScript((downloads) => {
     if (!('GPUAdapter' in globalThis)) return; // about:blank in Firefox
     const store = window as unknown as Store;

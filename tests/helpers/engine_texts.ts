@@ -13,6 +13,7 @@ import { conv2d } from '../../src/ops/conv2d.ts';
 import { pack } from '../../src/ops/pack.ts';
 import { tune } from '../../src/ops/tune.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
+import { selfCheck } from '../../src/self_check.ts';
 import { DEFAULT_BINDING, recordNetwork, recordStep, type StepShape } from '../../src/record.ts';
 import type { DType } from '../../src/tensor.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
@@ -194,7 +195,10 @@ export async function engineTexts(): Promise<EngineTexts> {
     for (const dtype of DTYPES) {
       for (const way of rules) await take(tapesOf(config, dtype, way, [{}]));
       if (k > 1) continue;
-      for (const gpu of gpus) await tune(gpu, convShapes(config), dtype, { budget: Infinity });
+      for (const gpu of gpus) {
+        const variants = await tune(gpu, convShapes(config), dtype, { budget: Infinity });
+        await selfCheck(gpu, config, convShapes(config), dtype, variants, false);
+      }
     }
   const [digits] = configs();
   for (const dtype of DTYPES) {
