@@ -1,6 +1,6 @@
 // Finds what the tests and benchmarks need of a machine, and installs what is missing: a WebGPU adapter for
-// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a compiler for
-// GPUs that are not there. Nothing is changed outside the
+// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a Firefox, and a
+// compiler for GPUs that are not there. Nothing is changed outside the
 // system's package manager (Debian and Ubuntu) or Playwright's own browser folder (everywhere else).
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -197,7 +197,7 @@ function prepareCompiler() {
  *   command that goes before theirs (`xvfb-run` where there is no display)
  * @throws when a part can be neither found nor installed, with its name
  */
-export function prepareMachine({ browser = true, compiler = false } = {}) {
+export function prepareMachine({ browser = true, firefox = false, compiler = false } = {}) {
   const env = { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? '/tmp' };
   const wrapper = [];
   if (browser) {
@@ -205,15 +205,17 @@ export function prepareMachine({ browser = true, compiler = false } = {}) {
     if (!executable) throw new Error('No Chromium: install one, or name it in the variable CHROMIUM.');
     env.CHROMIUM = executable;
     say(`browser: ${executable}`);
-    const firefox = findFirefox();
-    if (!firefox) throw new Error('No Firefox: install one, or name it in the variable FIREFOX.');
-    env.FIREFOX = firefox;
-    say(`browser: ${firefox}`);
     if (process.platform === 'linux' && !process.env['DISPLAY']) {
       if (!(has('xvfb-run') && has('xauth')) && !install(['xvfb', 'xauth']))
         throw new Error('No display: start one and set DISPLAY, or install xvfb and xauth.');
       wrapper.push('xvfb-run', '-a', '-s', '-screen 0 1600x1200x24');
     }
+  }
+  if (firefox) {
+    const executable = findFirefox();
+    if (!executable) throw new Error('No Firefox: install one, or name it in the variable FIREFOX.');
+    env.FIREFOX = executable;
+    say(`browser: ${executable}`);
   }
   const adapter = findAdapter();
   if (!adapter)
