@@ -361,23 +361,17 @@ export class Player extends EventTarget {
 
   /** Makes state k, from the nearest one before it that is kept, and shows it. A loss of the device is made good once. */
   async #bring(k: number, current: () => boolean): Promise<void> {
+    const { gpu } = this.lease; // after a loss the lease has another one
     try {
       await this.#compute(k, current);
     } catch (error) {
-      if (!(await this.#isLoss(error))) throw error;
+      if (!(await isLoss(error, gpu))) throw error;
       await this.#closeHead();
       this.#forget();
       await this.lease.ready();
       await this.#compute(k, current);
     }
     if (current()) this.#show(k);
-  }
-
-  /** After a loss, promises may reject with anything: the device itself is asked. */
-  async #isLoss(error: unknown): Promise<boolean> {
-    if (error instanceof DiffusionError && error.code !== 'gpu-error') return error.code === 'device-lost';
-    const later = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 200));
-    return Promise.race([this.lease.gpu.device.lost.then(() => true), later]);
   }
 
   async #compute(k: number, current: () => boolean): Promise<void> {
@@ -558,8 +552,10 @@ export class Player extends EventTarget {
     delete rest.strength;
     delete rest.z;
     const state = this.at(at)!;
-    const xT = await readTensor(gpu, state.xT);
-    const clean = state.x0Hat ? await readTensor(gpu, state.x0Hat) : init;
+    const [xT, clean] = await Promise.all([
+      readTensor(gpu, state.xT),
+      state.x0Hat ? readTensor(gpu, state.x0Hat) : init,
+    ]);
     const from = (startStep: number): Step | undefined => {
       try {
         return stepsOf(config, { ...rest, startStep })[0];
@@ -593,6 +589,19 @@ export class Player extends EventTarget {
     const steps = at + stepsOf(config, continued).length;
     return { segment: { start: at, offset: at, options: continued, own: true }, steps };
   }
+}
+
+/** Firefox reports a loss up to 120 ms after commands have failed by it, and later on a busy machine; in milliseconds. */
+const LOSS_WAIT = 2000;
+
+/** Whether an error comes from a loss of the device. Promises may reject with anything by one: the device is asked. */
+async function isLoss(error: unknown, { device }: Gpu): Promise<boolean> {
+  if (error instanceof DiffusionError && error.code !== 'gpu-error') return error.code === 'device-lost';
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const later = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), LOSS_WAIT)));
+  const lost = await Promise.race([device.lost.then(() => true), later]);
+  clearTimeout(timer);
+  return lost;
 }
 
 function free(kept: Kept): void {

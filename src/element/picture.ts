@@ -23,8 +23,10 @@ export async function picture(
 ): Promise<Blob> {
   const config = model.schedulerConfig;
   const [first, second] = termsOf(view, state, config) ?? termsOf('x_t', state, config)!;
-  const sum = await readTensor(gpu, first!.tensor);
-  const other = second ? await readTensor(gpu, second.tensor) : null;
+  const [sum, other] = await Promise.all([
+    readTensor(gpu, first!.tensor),
+    second ? readTensor(gpu, second.tensor) : null,
+  ]);
   for (let i = 0; i < sum.length; i++)
     sum[i] = first!.weight * sum[i]! + (other ? second!.weight * other[i]! : 0);
   const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: recipe } : {};
