@@ -20,7 +20,7 @@ import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import type { Tensor } from '../tensor.ts';
 import type { ModelSource } from '../weights/source.ts';
 import { announce } from './announcer.ts';
-import css from './style.css?inline';
+import { dress } from './look.ts';
 
 /** Set by the build of the package. */
 declare const __VERSION__: string | undefined;
@@ -75,8 +75,6 @@ const LOOP_PAUSE = 2500;
 
 /** Without a DOM the class can be imported, not constructed. */
 const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
-
-let sheet: CSSStyleSheet | undefined;
 
 /**
  * @element diffusion-sampler
@@ -158,6 +156,7 @@ export class DiffusionSampler extends Base {
 
   readonly #internals: ElementInternals;
   readonly #ui: ReturnType<typeof build>;
+  readonly #showState: (state: string) => void;
   #status: SamplerStatus = 'poster';
   #shape = GREY;
   #error: DiffusionError | null = null;
@@ -195,11 +194,7 @@ export class DiffusionSampler extends Base {
     super();
     this.#internals = this.attachInternals();
     const root = this.attachShadow({ mode: 'open' });
-    if (!sheet) {
-      sheet = new CSSStyleSheet();
-      sheet.replaceSync(css);
-    }
-    root.adoptedStyleSheets = [sheet];
+    this.#showState = dress(root, this.#internals);
     const ui = (this.#ui = build());
     root.append(ui.frame, ui.controls, ui.host);
     const on = (target: HTMLElement, type: string, act: () => unknown): void =>
@@ -895,9 +890,7 @@ export class DiffusionSampler extends Base {
     const running = status === 'running';
     const loading = status === 'loading';
     const lecture = this.#unmount !== null;
-    const { states } = this.#internals;
-    states.clear();
-    states.add(lecture ? 'view' : status);
+    this.#showState(lecture ? 'view' : status);
 
     ui.host.hidden = !lecture;
     ui.frame.hidden = lecture;
@@ -1090,7 +1083,7 @@ function build() {
   );
   const bar2 = [play, back, step, stop, timeline, save, status, view];
   const controls = h('div', { class: 'controls', part: 'controls', role: 'group', 'aria-label': 'Run' }, ...bar2); // prettier-ignore
-  const host = h('div', { part: 'view-host', hidden: true });
+  const host = h('div', { class: 'lecture', part: 'view-host', hidden: true });
   return { frame, canvas, poster, posterSlot, noise, over, run, title, waiting, bar, bytes, cancel, fault, message, retry, toggle, controls, play, back, step, stop, save, timeline, status, view, host }; // prettier-ignore
 }
 
