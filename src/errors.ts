@@ -43,3 +43,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted)
     throw new DiffusionError('aborted', 'The run was stopped.', 'Start it again when you like.');
 }
+
+/** What to do without WebGPU: the oldest versions that have it, by system. docs/browsers.md has them as a table. */
+export const BROWSERS =
+  'Use Chrome or Edge 113 (Linux: 144, Android: 121), Safari 26, or Firefox 141 (Windows) or 147 (Macs with Apple silicon), or later.';
