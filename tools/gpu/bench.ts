@@ -2,7 +2,7 @@
 
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { adapterFigures, type Place } from '../../tests/bench/job.ts';
 import { NETWORKS } from '../../tests/bench/networks.ts';
@@ -15,6 +15,8 @@ import { diskFiles } from './engine.ts';
 import { factsOf } from './facts.ts';
 
 declare const __COMMIT__: string;
+/** The repository's folder as an address: the bundles find its files by it. */
+const root = process.env['GPU_ROOT']!;
 
 const HELP = `bench [OPTIONS]
 
@@ -38,15 +40,10 @@ const { values } = parseArgs({
     shapes: { type: 'string', default: 'Infinity' },
     items: { type: 'string', default: '' },
     toggles: { type: 'string', default: '' },
-    root: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
 
-const root = values.root
-  ? pathToFileURL(`${values.root}/`).href
-  : new URL('../../', pathToFileURL(process.argv[1]!)).href;
-(globalThis as { gpuRoot?: string }).gpuRoot = root;
 const at = (path: string): string => fileURLToPath(new URL(path, root));
 
 /** Models of weights/ that the plan does not name. */

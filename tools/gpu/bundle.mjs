@@ -24,9 +24,11 @@ const STAND_INS = {
   page: { vitest: 'vitest.ts', 'node_gpu.ts': 'page_gpu.ts', 'node:fs': 'page_files.ts', 'node:fs/promises': 'page_files.ts', 'node:url': 'page_files.ts', 'node:path': 'page_files.ts' }, // prettier-ignore
 };
 
+const ROOTS = { node: "process.env['GPU_ROOT']", page: 'globalThis.gpuRoot' };
+
 /**
  * Modules find the repository's files beside themselves, by import.meta.url. A bundle lies elsewhere, so each gets the
- * address that it has in the repository, below `globalThis.gpuRoot`.
+ * address that it has in the repository: below the variable GPU_ROOT, or in a page below `globalThis.gpuRoot`.
  */
 function inPlace(target) {
   return {
@@ -45,7 +47,7 @@ function inPlace(target) {
       if (!code.includes('import.meta.url')) return { code, map: null, moduleSideEffects };
       const address = JSON.stringify(id.slice(ROOT.length).split('?')[0]);
       return {
-        code: code.replaceAll('import.meta.url', `(globalThis.gpuRoot + ${address})`),
+        code: code.replaceAll('import.meta.url', `(${ROOTS[target]} + ${address})`),
         map: null,
         moduleSideEffects,
       };

@@ -6,7 +6,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { F16_ON_NVIDIA, failure, nodeGpu, setToggles } from './dawn.ts';
 import { factsOf, type Facts } from './facts.ts';
@@ -15,6 +15,8 @@ import { count, proveText, type FileResult, type Pass, type ProveReport } from '
 import { runFile, type Tested } from './runner.ts';
 
 declare const __COMMIT__: string;
+/** The repository's folder as an address: the bundles find its files by it. */
+const root = process.env['GPU_ROOT']!;
 
 const FILES: Record<string, () => Promise<unknown>> = import.meta.glob([
   '/tests/ops/*.test.ts',
@@ -32,6 +34,7 @@ const HELP = `prove [OPTIONS]
   --files TEXT      only test files whose names have this in them
   --only PATTERN    only tests whose names match
   --toggles NAMES   toggles of Dawn for the first pass, with commas; -NAME switches one off
+  --silence S       after which a test that tells nothing is stopped, with its file (default: 60)
   --second WHEN     the pass with f16 on NVIDIA: auto (if the first has no f16), always, never (default: auto)
   --facts           only the adapter's facts, as JSON on stdout; exit code 3 if there is no adapter
 The exit code is 1 if a test fails, 3 if there is no adapter.`;
@@ -44,20 +47,20 @@ const { values } = parseArgs({
     files: { type: 'string', default: '' },
     only: { type: 'string' },
     toggles: { type: 'string', default: '' },
+    silence: { type: 'string', default: '60' },
     second: { type: 'string', default: 'auto' },
     facts: { type: 'boolean', default: false },
     worker: { type: 'string' },
     deadline: { type: 'string' },
-    root: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
-const root = values.root
-  ? pathToFileURL(`${values.root}/`).href
-  : new URL('../../', pathToFileURL(process.argv[1]!)).href;
-(globalThis as { gpuRoot?: string }).gpuRoot = root;
 const toggles = values.toggles.split(',').filter(Boolean);
 const now = (): number => Date.now();
+/** Milliseconds that a test may go on after the end of the time. */
+const GRACE = 15_000;
+/** Of the time, the share of the first pass if a second one follows. */
+const FIRST = 0.7;
 
 type Message = { begin: string } | { end: Tested } | { facts: Facts | null; failure: string };
 
@@ -96,12 +99,17 @@ async function printFacts(): Promise<void> {
 }
 
 /**
- * Runs one worker to its end, which is never: a test that tells nothing for so long is stopped.
+ * Runs one worker to its end. It is stopped if it tells nothing for `silence` milliseconds, and at the time `last`.
  * @returns what broke it, if anything did
  */
-function worker(args: string[], silence: number, listen: (message: Message) => void): Promise<string | null> {
+function worker(
+  args: string[],
+  silence: number,
+  last: number,
+  listen: (message: Message) => void,
+): Promise<string | null> {
   return new Promise((resolve) => {
-    const child: ChildProcess = fork(fileURLToPath(pathToFileURL(process.argv[1]!)), args, {
+    const child: ChildProcess = fork(process.argv[1]!, args, {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
     let said = '';
@@ -109,10 +117,14 @@ function worker(args: string[], silence: number, listen: (message: Message) => v
     let stopped = '';
     const wait = (): void => {
       clearTimeout(timer);
-      timer = setTimeout(() => {
-        stopped = `told nothing for ${silence / 1000} s, and was stopped`;
-        child.kill('SIGKILL');
-      }, silence);
+      const left = last - now();
+      timer = setTimeout(
+        () => {
+          stopped = silence < left ? `told nothing for ${silence / 1000} s, and was stopped` : 'time was up';
+          child.kill('SIGKILL');
+        },
+        Math.max(0, Math.min(silence, left)),
+      );
     };
     wait();
     child.stderr!.on('data', (text: Buffer) => (said = (said + text.toString()).slice(-2000)));
@@ -128,15 +140,13 @@ function worker(args: string[], silence: number, listen: (message: Message) => v
   });
 }
 
-const inherited = (names: readonly string[]): string[] => [
-  ...(values.root ? ['--root', values.root] : []),
-  ...(names.length ? ['--toggles', names.join(',')] : []),
-];
+const inherited = (names: readonly string[]): string[] =>
+  names.length ? ['--toggles', names.join(',')] : [];
 
 async function askFacts(names: readonly string[]): Promise<{ facts: Facts | null; reason: string }> {
   let facts: Facts | null = null;
   let reason = '';
-  const broken = await worker(['--worker', 'facts', ...inherited(names)], 20_000, (m) => {
+  const broken = await worker(['--worker', 'facts', ...inherited(names)], 20_000, Infinity, (m) => {
     if ('facts' in m) [facts, reason] = [m.facts, m.failure];
   });
   return { facts, reason: reason || (broken ?? (facts ? '' : 'Dawn found no adapter')) };
@@ -153,7 +163,9 @@ async function runItem(
   let running: string | null = null;
   const pattern = only ?? item.only?.source ?? values.only;
   const args = ['--worker', item.file, '--deadline', String(deadline), ...inherited(names)];
-  const broken = await worker([...args, ...(pattern ? ['--only', pattern] : [])], 90_000, (m) => {
+  const silence = Number(values.silence) * 1000;
+  const chosen = pattern ? ['--only', pattern] : [];
+  const broken = await worker([...args, ...chosen], silence, deadline + GRACE, (m) => {
     if ('begin' in m) running = m.begin;
     if ('end' in m) {
       tests.push(m.end);
@@ -173,7 +185,7 @@ async function runItem(
 async function runPass(
   title: string,
   names: readonly string[],
-  deadline: number,
+  deadlineOf: (facts: Facts) => number,
   save: (pass: Pass) => void,
   only?: string,
 ): Promise<Pass> {
@@ -189,6 +201,7 @@ async function runPass(
   };
   save(pass);
   if (!facts) return pass;
+  const deadline = deadlineOf(facts);
   console.log(`[prove] ${title}: ${facts.engine.name}, open after ${((now() - since) / 1000).toFixed(1)} s`);
   const queue = PLAN.filter(({ file }) => file.includes(values.files));
   const lane = async (): Promise<void> => {
@@ -237,11 +250,12 @@ async function main(): Promise<number> {
     write('prove.txt', proveText(report));
   };
   const began = now();
-  const deadline = began + Number(values.seconds) * 1000;
-  const first = await runPass('as in a browser', toggles, deadline, save);
-  const missing = first.facts !== null && !first.facts.engine.f16;
-  if (values.second === 'always' || (values.second === 'auto' && missing && first.facts))
-    await runPass('with f16 on NVIDIA', [...toggles, F16_ON_NVIDIA], Math.max(deadline, now() + 15_000), save, 'f16'); // prettier-ignore
+  const after = (share: number): number => began + Number(values.seconds) * 1000 * share;
+  const follows = (facts: Facts | null): boolean =>
+    facts !== null && (values.second === 'always' || (values.second === 'auto' && !facts.engine.f16));
+  const first = await runPass('as in a browser', toggles, (facts) => after(follows(facts) ? FIRST : 1), save);
+  if (follows(first.facts))
+    await runPass('with f16 on NVIDIA', [...toggles, F16_ON_NVIDIA], () => after(1), save, 'f16');
   report.finished = true;
   save();
   console.log(`\n${proveText(report)}`);

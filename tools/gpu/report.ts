@@ -90,7 +90,8 @@ export function proveText(report: ProveReport): string {
     lines.push(`result    ${counted(pass.files)}; ${pass.seconds.toFixed(0)} s`);
     for (const group of new Set(pass.files.map((f) => f.group))) {
       const files = pass.files.filter((f) => f.group === group);
-      lines.push(`  ${group}: ${counted(files)}${worst(files)}`);
+      if (files.some(({ tests, broken }) => tests.length || broken))
+        lines.push(`  ${group}: ${counted(files)}${worst(files)}`);
     }
     for (const { file, tests, broken } of pass.files) {
       if (broken) lines.push(`BROKEN ${file}: ${broken}`);
