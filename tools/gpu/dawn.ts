@@ -3,6 +3,8 @@
  * tests and benchmarks open their devices through it.
  */
 
+import { FORCED_ADAPTER } from './engine.ts';
+
 /** Dawn's toggles, as `--toggles` of prove and bench names them; `-` before a name switches it off. */
 export function setToggles(names: readonly string[]): void {
   toggles = names;
@@ -34,6 +36,8 @@ async function open(): Promise<GPU | undefined> {
     return undefined;
   }
   Object.assign(globalThis, dawn.globals);
+  const forced = process.env['SAMPLER_ADAPTER']; // hardware or software, as in the engine's own node_gpu.ts
+  if (forced) Object.assign(globalThis, { [FORCED_ADAPTER]: forced });
   const on = toggles.filter((name) => !name.startsWith('-'));
   const off = toggles.filter((name) => name.startsWith('-')).map((name) => name.slice(1));
   const options: string[] = [];

@@ -157,7 +157,7 @@ def why_not(env: dict[str, str], tried: list[str]) -> None:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=10)
             text = ran.stdout + ran.stderr
             if command[0] == "ldconfig":
-                text = "\n".join(line for line in text.splitlines() if "nvidia" in line.lower() or "vulkan" in line.lower() or "libX" in line)
+                text = "\n".join(line for line in text.splitlines() if any(word in line for word in ("nvidia", "libvulkan.", "libX11.", "libXext.")))
             lines += ["", "$ " + " ".join(map(str, command)), text[:4000]]
         except (OSError, subprocess.TimeoutExpired) as error:
             lines.append(str(error))

@@ -15,7 +15,8 @@ const all = (group: string, folder: string, names: string): PlanItem[] =>
 export const PLAN: readonly PlanItem[] = [
   ...all('kernels', 'ops', 'conv2d attention group_norm linear movement update repaint timestep_embedding'),
   ...all('networks against PyTorch', 'unet', 'golden'),
-  ...all('tuner', 'ops', 'tune'),
+  ...all('self-check, tuner, the branch of GPUs', 'hardware', 'own branch'),
+  ...all('self-check, tuner, the branch of GPUs', 'ops', 'tune'),
   {
     group: 'whole trajectories against diffusers',
     file: '/tests/cli/cli.test.ts',
@@ -24,5 +25,6 @@ export const PLAN: readonly PlanItem[] = [
   ...all('networks against PyTorch', 'unet', 'configs'),
   ...all('runs, forks, a device loss', 'player', 'player'),
   ...all('noise', 'scheduler', 'noise'),
-  ...all('memory, submits, options', 'unet', 'ahead submits memory options'),
+  ...all('memory, submits, options, refusals', 'unet', 'ahead submits memory options'),
+  ...all('memory, submits, options, refusals', 'hardware', 'refusals'),
 ];

@@ -21,6 +21,7 @@ const root = process.env['GPU_ROOT']!;
 const FILES: Record<string, () => Promise<unknown>> = import.meta.glob([
   '/tests/ops/*.test.ts',
   '/tests/unet/*.test.ts',
+  '/tests/hardware/*.test.ts',
   '/tests/cli/cli.test.ts',
   '/tests/player/player.test.ts',
   '/tests/scheduler/noise.test.ts',
