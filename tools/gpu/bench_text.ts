@@ -93,17 +93,23 @@ function itemLines(item: Measured, figures: AdapterFigures | null): string[] {
 
 /** Milliseconds; "ours is" counts from the first line of each table; every table is of one run on one card. */
 export function benchText(report: BenchReport): string {
-  const { figures: f, facts } = report;
+  const { facts } = report;
   const lines = [
     `bench     ${report.date}, commit ${report.commit}${report.finished ? '' : ', NOT FINISHED'}`,
     `host      ${Object.values(report.host).join('; ')}`,
     ...(report.toggles.length ? [`toggles   ${report.toggles.join(', ')}`] : []),
     ...(facts ? adapterLines(facts) : ['NO ADAPTER']),
   ];
+  return `${lines.join('\n')}\n${resultText(report)}`;
+}
+
+/** The results alone. */
+export function resultText({ figures: f, items }: BenchReport): string {
+  const lines: string[] = [];
   if (f)
     lines.push(
       `peak      f32 ${f.peak.f32.toFixed(0)} GFLOP/s, f16 ${f.peak.f16?.toFixed(0) ?? 'none'}; copy ${f.bandwidth.copy.toFixed(0)} GB/s, read ${f.bandwidth.read.toFixed(0)}; dispatch ${f.dispatchMicroseconds.toFixed(2)} us; submit ${ms(f.submitMs)} ms; read-back ${ms(f.readBackMs)} ms`,
     );
-  lines.push(...report.items.flatMap((item) => itemLines(item, f)));
+  lines.push(...items.flatMap((item) => itemLines(item, f)));
   return lines.join('\n') + '\n';
 }
