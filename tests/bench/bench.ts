@@ -91,7 +91,13 @@ export async function main(args: string[], load: Place['load']): Promise<number>
   const layers = Object.keys(LAYERS);
   const names = values.networks
     .split(',')
-    .flatMap((name) => (name === 'all' ? [...NETWORKS.filter((n) => n !== 'celebahq-256'), ...layers] : name === 'layers' ? layers : [name]));
+    .flatMap((name) =>
+      name === 'all'
+        ? [...NETWORKS.filter((n) => n !== 'celebahq-256'), ...layers]
+        : name === 'layers'
+          ? layers
+          : [name],
+    );
   for (const name of names)
     if (![...NETWORKS, ...layers].includes(name)) throw new Error(`There is no network ${name}. See --help.`);
   const batches = values.batches.split(',').map(Number);

@@ -111,11 +111,7 @@ function waysOf(model: Model): string {
 }
 
 /** This project's, as its users run it: Model.load and sample(). */
-export const ours = (
-  entry: () => Promise<GPU | undefined>,
-  dtype: DType,
-  way: Way = 'default',
-): Engine => ({
+export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: Way = 'default'): Engine => ({
   name: `ours${dtype === 'f32' ? '' : ', f16'}${way === 'default' ? '' : `, ${way}`}`,
   async open({ network, batch, xT, labels }) {
     const gpu = await openGpu(await entry());

@@ -93,7 +93,11 @@ export async function runSpec(
         labels,
       });
     };
-    return { name: engine.name, tolerance: engineName.startsWith('ours-f16') ? TOLERANCE.f16 : TOLERANCE.f32, open };
+    return {
+      name: engine.name,
+      tolerance: engineName.startsWith('ours-f16') ? TOLERANCE.f16 : TOLERANCE.f32,
+      open,
+    };
   };
   const T = network?.schedule.T ?? 1;
   const { timings, failures } = await compare(spec.engines.map(contender), {

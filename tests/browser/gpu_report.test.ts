@@ -83,7 +83,10 @@ it('a kernel that computes wrong numbers here is reported by name, with the numb
   const { page } = await open('?only=timestep_embedding', () => {
     const make = GPUDevice.prototype.createShaderModule;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
-      return make.call(this, { ...descriptor, code: descriptor.code.replace('return x * (1.0', 'return -x * (1.0') });
+      return make.call(this, {
+        ...descriptor,
+        code: descriptor.code.replace('return x * (1.0', 'return -x * (1.0'),
+      });
     };
   });
   await page.click('#start');
@@ -91,6 +94,8 @@ it('a kernel that computes wrong numbers here is reported by name, with the numb
   await page.click('#stop');
   await page.waitForSelector('#result:not([hidden])', { timeout: 120_000 });
   expect(await page.getAttribute('#verdict', 'data-bad')).toBe('true');
-  expect(await page.inputValue('#text')).toMatch(/FAILED tests\/ops\/timestep_embedding.test.ts: .*\n.*should be/);
+  expect(await page.inputValue('#text')).toMatch(
+    /FAILED tests\/ops\/timestep_embedding.test.ts: .*\n.*should be/,
+  );
   await page.close();
 }, 180_000);

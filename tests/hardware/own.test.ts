@@ -12,9 +12,9 @@ import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();
 const weights = new URL('../../weights/', import.meta.url);
-const MODELS = (JSON.parse(readFileSync(new URL('models.json', weights)).toString()) as { name: string }[]).map(
-  ({ name }) => name,
-);
+const MODELS = (
+  JSON.parse(readFileSync(new URL('models.json', weights)).toString()) as { name: string }[]
+).map(({ name }) => name);
 
 it.each(MODELS.flatMap((name) => DTYPES.map((dtype) => [name, dtype] as const)))('%s in %s', async (name, dtype) => {
   needs(gpu(), dtype);

@@ -8,7 +8,7 @@ import { adapterFigures, type Place } from '../../tests/bench/job.ts';
 import { NETWORKS } from '../../tests/bench/networks.ts';
 import { loadRival } from '../../tests/bench/rivals.ts';
 import { measure } from './bench_items.ts';
-import { idOf, planOf, type BenchReport } from './bench_plan.ts';
+import { idOf, planOf, type BenchReport, type PlanOptions } from './bench_plan.ts';
 import { benchText } from './bench_text.ts';
 import { F16_ON_NVIDIA, FINE_CLOCK, failure, nodeGpu, setToggles } from './dawn.ts';
 import { diskFiles } from './engine.ts';
@@ -24,7 +24,7 @@ const HELP = `bench [OPTIONS]
   --seconds S      after which nothing further is begun (default: 225)
   --each S         for the timed rounds of one comparison (default: 4)
   --steps N        of a timed run (default: as many as the slowest engine makes in a second)
-  --short          two networks only
+  --size SIZE      full, short (two networks) or smoke (one of each kind, to see that all runs); default full
   --shapes N       of a table of convolutions, the most costly (default: all)
   --items TEXT     only items whose names have this in them
   --toggles NAMES  further toggles of Dawn; +f16 is short for f16 on NVIDIA
@@ -36,7 +36,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '225' },
     each: { type: 'string', default: '4' },
     steps: { type: 'string' },
-    short: { type: 'boolean', default: false },
+    size: { type: 'string', default: 'full' },
     shapes: { type: 'string', default: 'Infinity' },
     items: { type: 'string', default: '' },
     toggles: { type: 'string', default: '' },
@@ -130,7 +130,8 @@ async function main(): Promise<number> {
   report.figures ??= await adapterFigures(place);
   save();
   const { f16 } = report.facts.engine;
-  const plan = planOf({ f16, others: others(), tfjs: true, short: values.short });
+  const size = values.size as PlanOptions['size'];
+  const plan = planOf({ f16, others: others(), tfjs: true, size });
   for (const item of plan.filter((one) => idOf(one).includes(values.items))) {
     const id = idOf(item);
     if (report.items.some((done) => done.id === id)) continue;

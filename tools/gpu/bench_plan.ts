@@ -49,10 +49,11 @@ export interface PlanOptions {
   /** Those of the bundled models that have no plan of their own here (the hero model, once it is there). */
   readonly others: readonly string[];
   readonly tfjs: boolean;
-  readonly short: boolean;
+  /** Two networks; `smoke`: one of each kind, to see that all runs. */
+  readonly size: 'full' | 'short' | 'smoke';
 }
 
-export function planOf({ f16, others, tfjs, short }: PlanOptions): Item[] {
+export function planOf({ f16, others, tfjs, size }: PlanOptions): Item[] {
   const rival = tfjs ? ['tfjs'] : [];
   const halves = f16 ? ['ours-f16'] : [];
   const network = (name: string, batch: number, engines: string[], layers = false): Item => ({
@@ -63,12 +64,13 @@ export function planOf({ f16, others, tfjs, short }: PlanOptions): Item[] {
     layers,
   });
   const usual = ['ours', 'ours+rule', ...halves, ...rival];
-  if (short) return [network('digits', 1, usual, true), network('avatars', 1, ['ours', 'ours+rule', ...halves])]; // prettier-ignore
+  if (size === 'short') return [network('digits', 1, usual, true), network('avatars', 1, ['ours', 'ours+rule', ...halves])]; // prettier-ignore
   const table = (name: string, dtype: 'f32' | 'f16'): Item => ({
     kind: 'convolutions',
     network: name,
     dtype,
   });
+  if (size === 'smoke') return [network('digits', 1, ['ours', ...rival], true), table('digits', 'f32')];
   const tables = (name: string): Item[] => [table(name, 'f32'), ...(f16 ? [table(name, 'f16')] : [])];
   return [
     network('avatars', 1, ['ours', 'ours+rule', 'ours+tuned', ...halves, ...rival], true),

@@ -3,6 +3,7 @@
  * tests and benchmarks open their devices through it.
  */
 
+import type * as Dawn from 'webgpu';
 import { FORCED_ADAPTER } from './engine.ts';
 
 /** Dawn's toggles, as `--toggles` of prove and bench names them; `-` before a name switches it off. */
@@ -28,7 +29,7 @@ export let failure = '';
 
 async function open(): Promise<GPU | undefined> {
   process.env['XDG_RUNTIME_DIR'] ??= '/tmp'; // Mesa warns without it
-  let dawn: typeof import('webgpu');
+  let dawn: typeof Dawn;
   try {
     dawn = await import('webgpu');
   } catch (error) {

@@ -151,7 +151,7 @@ def why_not(env: dict[str, str], tried: list[str]) -> None:
     """Writes down all that could tell why no driver answered."""
     lines = ["No Vulkan driver of a GPU answered.", *tried]
     smi = shutil.which("nvidia-smi") or "/usr/local/nvidia/bin/nvidia-smi"
-    commands = [[smi], ["ldconfig", "-p"], ["ls", "-la", "/usr/local/nvidia", "/usr/share/vulkan", "/dev/dri", "/dev"]]
+    commands = [[smi], ["ldconfig", "-p"], ["ls", "-la", "/usr/local/nvidia", "/usr/share/vulkan/icd.d", "/dev/dri", *sorted(glob.glob("/dev/nvidia*"))]]
     for command in commands:
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=10)
@@ -275,7 +275,7 @@ def measure(args: argparse.Namespace, until: float) -> int:
         say(f"no driver: training {args.train} instead")
         return train(args.train, until, env, args.small)
     data = start_data(manifest(args.train, args.small), found) if args.train and not args.software else None
-    small = ["--short", "--steps", "1", "--each", "1", "--shapes", "3"] if args.small else []
+    small = ["--size", "smoke", "--steps", "1", "--each", "1", "--shapes", "2"] if args.small else []
     proving = min(args.prove, max(20.0, (until - time.time()) * 0.4))
     say(f"prove, {proving:.0f} s")
     which = ["--files", args.files] if args.files else []

@@ -1,12 +1,12 @@
 // `npm run gpu:pack [-- MODEL]`: makes gpu-pack/, all that a bare Linux machine (x86-64) with Python and a GPU's driver
 // needs to prove, to measure and to train, and prints the command lines.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, cpSync, existsSync, lstatSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'; // prettier-ignore
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'; // prettier-ignore
 import { createRequire } from 'node:module';
 import { basename, dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleForNode, commit } from './bundle.mjs';
-import { AROUND, CACHE, CARRY, commands, LIMITS, PACK, ROOT } from './paths.mjs';
+import { AROUND, CACHE, CARRY, commands, LIMITS, onDisk, PACK, ROOT, tracked } from './paths.mjs';
 
 const say = (text) => console.log(`[pack] ${text}`);
 const STAGE = `${CACHE}/stage`;
@@ -86,20 +86,6 @@ export function installed(folder) {
   say(`npm ci --prefix ${folder.slice(ROOT.length)}`);
   run('npm', ['ci', '--prefix', folder, '--ignore-scripts']);
 }
-
-/** Files that travel with any call, and their bytes as they lie on the disk. */
-export function tracked() {
-  const list = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: ROOT, maxBuffer: 2 ** 26 }); // prettier-ignore
-  return list
-    .toString()
-    .split('\0')
-    .filter((path) => path && existsSync(`${ROOT}${path}`));
-}
-const onDisk = (paths) =>
-  paths.reduce((sum, path) => {
-    const { size } = lstatSync(`${ROOT}${path}`);
-    return sum + Math.ceil(size / 4096) * 4096;
-  }, 0);
 
 export async function pack(model) {
   if (process.platform !== 'linux' || process.arch !== 'x64')

@@ -103,7 +103,7 @@ async function bench(report: Report, entry: GPU, options: Options, watch: Watch)
   watch.progress(report, TESTS, 'measuring the adapter');
   report.bench.figures = await adapterFigures(place);
   const { f16 } = report.bench.facts!.engine;
-  const plan = planOf({ f16, others: [], tfjs: false, short: true }).slice(0, options.only ? 1 : Infinity);
+  const plan = planOf({ f16, others: [], tfjs: false, size: 'short' }).slice(0, options.only ? 1 : Infinity);
   for (const [i, item] of plan.entries()) {
     if (watch.stopped()) return;
     watch.progress(report, TESTS + ((1 - TESTS) * (i + 1)) / (plan.length + 1), `measuring ${idOf(item)}`);

@@ -25,7 +25,6 @@ export function readFileSync(path: string | URL): Bytes {
   if (!bytes) throw Object.assign(new Error(`${pathOf(path)} is not in the page`), { code: 'ENOENT' });
   return bytes;
 }
-// eslint-disable-next-line @typescript-eslint/require-await -- as node:fs/promises, it fails by its promise
 export const readFile = async (path: string | URL): Promise<Bytes> => readFileSync(path);
 export const existsSync = (path: string | URL): boolean => files.has(pathOf(path));
 export const fileURLToPath = (url: string | URL): string => new URL(url).pathname;

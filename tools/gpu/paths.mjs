@@ -1,4 +1,6 @@
 // Where things lie: the pack, what is kept between packs, what a lent machine takes and gives back.
+import { execFileSync } from 'node:child_process';
+import { existsSync, lstatSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -27,3 +29,18 @@ export const commands = (model) => [
     timeout_s: 240,
   },
 ];
+
+/** Files that travel with any call: what git tracks, and what it does not ignore. */
+export function tracked() {
+  const list = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], { cwd: ROOT, maxBuffer: 2 ** 26 }); // prettier-ignore
+  return list
+    .toString()
+    .split('\0')
+    .filter((path) => path && existsSync(`${ROOT}${path}`));
+}
+/** Their bytes on a disk with blocks of 4 KiB. */
+export const onDisk = (paths) =>
+  paths.reduce((sum, path) => {
+    const { size } = lstatSync(`${ROOT}${path}`);
+    return sum + Math.ceil(size / 4096) * 4096;
+  }, 0);
