@@ -19,7 +19,7 @@ const FILES: Record<string, () => Promise<unknown>> = import.meta.glob([
   '/tests/unet/configs.test.ts',
   '/tests/hardware/own.test.ts',
   '/tests/hardware/branch.test.ts',
-  '/tests/*/noise.test.ts',
+  '/tests/schedule/noise.test.ts',
 ]);
 
 export interface Report {

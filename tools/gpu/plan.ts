@@ -24,7 +24,7 @@ export const PLAN: readonly PlanItem[] = [
   },
   ...all('networks against PyTorch', 'unet', 'configs'),
   ...all('runs, forks, a device loss', 'player', 'player'),
-  ...all('noise', 'scheduler', 'noise'),
+  ...all('noise', 'schedule', 'noise'),
   ...all('memory, submits, options, refusals', 'unet', 'ahead submits memory options'),
   ...all('memory, submits, options, refusals', 'hardware', 'refusals'),
 ];

@@ -24,7 +24,7 @@ const FILES: Record<string, () => Promise<unknown>> = import.meta.glob([
   '/tests/hardware/*.test.ts',
   '/tests/cli/cli.test.ts',
   '/tests/player/player.test.ts',
-  '/tests/scheduler/noise.test.ts',
+  '/tests/schedule/noise.test.ts',
 ]);
 
 const HELP = `prove [OPTIONS]
