@@ -29,21 +29,25 @@ interface Poll {
 
 /** Asks again until the matcher is satisfied, or time is up. */
 function poll(ask: () => unknown, { timeout = 1000, interval = 50 }: Poll = {}): object {
-  const matcher = (name: string) =>
+  type Assertion = Record<string, (...args: unknown[]) => void> & { not: Assertion };
+  const matcher =
+    (name: string, negated: boolean) =>
     async (...args: unknown[]): Promise<void> => {
-      for (const end = Date.now() + timeout; ; ) {
+      for (const end = Date.now() + timeout; ;) {
         const value = await ask();
         try {
-          const assertion = expect(value) as unknown as Record<string, (...args: unknown[]) => void>;
-          assertion[name]!(...args);
+          const assertion = expect(value) as unknown as Assertion;
+          (negated ? assertion.not : assertion)[name]!(...args);
           return;
         } catch (error) {
           if (Date.now() > end) throw error;
           await new Promise((resolve) => setTimeout(resolve, interval));
         }
       }
-    }; // prettier-ignore
-  return new Proxy({}, { get: (_, name) => matcher(String(name)) });
+    };
+  const matchers = (negated: boolean): object =>
+    new Proxy({}, { get: (_, name) => (name === 'not' ? matchers(!negated) : matcher(String(name), negated)) }); // prettier-ignore
+  return matchers(false);
 }
 
 export const expect = Object.assign(
