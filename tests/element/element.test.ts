@@ -12,7 +12,7 @@ import { readRecipe, RECIPE_KEYWORD } from '../../src/export/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { example, pack } from '../package/packed.ts';
 import { contrasts } from './contrast.ts';
-import { PACKAGE, serveElement, type Site } from './page.ts';
+import { PACKAGE, serveElement, type Site, VERSION } from './page.ts';
 
 let site: Site;
 let browser: Browser;
@@ -353,7 +353,7 @@ it('two versions on a page: the first stays, nothing throws', async () => {
     const all = document.querySelector('diffusion-sampler')!;
     return (all.constructor as typeof DiffusionSampler).version;
   });
-  expect(el).toBe('0.1.0');
+  expect(el).toBe(VERSION);
   expect(errors).toEqual([]);
   expect(warnings.join()).toContain('9.9.9');
   await page.close();

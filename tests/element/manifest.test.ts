@@ -471,10 +471,6 @@ const fields: Record<string, () => Promise<void>> = {
   async formAssociated() {
     expect(await get(() => (window.el.constructor as typeof DiffusionSampler).formAssociated)).toBe(true);
   },
-  async observedAttributes() {
-    const real = await get(() => [...(window.el.constructor as typeof DiffusionSampler).observedAttributes]);
-    expect(real.sort()).toEqual(manifest.attributes.map(({ name }) => name).sort());
-  },
 };
 
 const fieldOf = (attribute: string) => (attribute === 'hidden-policy' ? 'hiddenPolicy' : attribute);
@@ -548,3 +544,8 @@ it.each(Object.entries(CHECKS).flatMap(([kind, all]) => Object.entries(all).map(
   await page.evaluate(() => (document.getElementById('form')!.innerHTML = '')); // nothing runs on
   expect(errors).toEqual([]);
 }, 60_000); // prettier-ignore
+
+it('the element observes the attributes of the manifest', async () => {
+  const observed = await page.evaluate(() => [...(customElements.get('diffusion-sampler') as typeof DiffusionSampler).observedAttributes]); // prettier-ignore
+  expect(observed.sort()).toEqual(manifest.attributes.map(({ name }) => name).sort());
+});

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { OUTPUT } from '../browser/browser.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Of the package, as package.json has it. */
+export const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
 export const PACKAGE = join(OUTPUT, 'package');
 
 const TYPES: Record<string, string> = {
@@ -42,7 +44,7 @@ export async function serveElement(): Promise<Site> {
     }
     let bytes: Buffer | string = readFileSync(file);
     if (pathname.startsWith('/other/') && file.endsWith('.js'))
-      bytes = bytes.toString().replaceAll('`0.1.0`', '`9.9.9`').replaceAll('"0.1.0"', '"9.9.9"');
+      bytes = bytes.toString().replaceAll(`\`${VERSION}\``, '`9.9.9`').replaceAll(`"${VERSION}"`, '"9.9.9"');
     response.writeHead(200, {
       'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
       'access-control-allow-origin': '*', // as every CDN
