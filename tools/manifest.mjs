@@ -52,7 +52,9 @@ const publicMembers = {
   analyzePhase({ node, moduleDoc }) {
     if (!ts.isClassDeclaration(node)) return;
     const isInternal = (member) => ts.getJSDocTags(member).some(({ tagName }) => tagName.text === 'internal');
-    const names = node.members.filter((member) => !isInternal(member)).map((member) => member.name?.getText());
+    const names = node.members
+      .filter((member) => !isInternal(member))
+      .map((member) => member.name?.getText());
     const declaration = moduleDoc.declarations.find(({ name }) => name === node.name?.getText());
     if (declaration) declaration.members = declaration.members?.filter(({ name }) => names.includes(name));
   },

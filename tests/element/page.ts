@@ -9,7 +9,9 @@ import { OUTPUT } from '../browser/browser.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Of the package, as package.json has it. */
-export const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+export const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  version: string;
+};
 export const PACKAGE = join(OUTPUT, 'package');
 
 const TYPES: Record<string, string> = {
