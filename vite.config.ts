@@ -83,7 +83,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/browser/**', 'tests/element/**'],
+          exclude: ['tests/browser/**', 'tests/element/**', 'tests/examples/**'],
           pool: 'forks',
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -93,7 +93,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          include: ['tests/browser/**/*.test.ts', 'tests/element/**/*.test.ts'],
+          include: ['tests/{browser,element,examples}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 180_000,

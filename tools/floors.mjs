@@ -31,7 +31,8 @@ function imports() {
       const [from, to] = [nodeOf(source), nodeOf(resolved)];
       if (!from || !to || source.startsWith('shaders/') || resolved.startsWith('shaders/')) continue;
       const id = ({ floor, folder }) => `${floor}:${folder}`;
-      for (const node of [from, to]) if (!found.has(id(node))) found.set(id(node), { ...node, to: new Set() });
+      for (const node of [from, to])
+        if (!found.has(id(node))) found.set(id(node), { ...node, to: new Set() });
       if (id(from) !== id(to)) found.get(id(from)).to.add(id(to));
     }
   return found;
@@ -61,7 +62,11 @@ function draw() {
   const floors = [...names].reverse().flatMap((floor) => {
     const here = ids.filter((id) => nodes.get(id).floor === floor);
     if (here.length === 0) return [];
-    return [`  subgraph ${floor}`, ...here.map((id) => `    ${name(id)}["${nodes.get(id).folder}"]`), '  end'];
+    return [
+      `  subgraph ${floor}`,
+      ...here.map((id) => `    ${name(id)}["${nodes.get(id).folder}"]`),
+      '  end',
+    ];
   });
   const edges = ids.flatMap((from) => [...nodes.get(from).to].sort().map((to) => `  ${name(from)} --> ${name(to)}`)); // prettier-ignore
   return [

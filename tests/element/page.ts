@@ -27,9 +27,13 @@ export interface Site {
   readonly server: Server;
 }
 
+/** Builds the package into PACKAGE. */
+export const buildPackage = (): void =>
+  void execFileSync(process.execPath, [join(ROOT, 'tools/package.mjs'), PACKAGE], { cwd: ROOT });
+
 /** Builds the package and serves it at /pkg/, and once more, as another version, at /other/. */
 export async function serveElement(): Promise<Site> {
-  execFileSync(process.execPath, [join(ROOT, 'tools/package.mjs'), PACKAGE], { cwd: ROOT });
+  buildPackage();
   const pages = new Map<string, { html: string; headers: Record<string, string> }>();
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url!, 'http://localhost');
