@@ -15,7 +15,13 @@ const FLOORS = {
 /** Files that are not on their floor yet. Delete a line when its files have moved, and this table when it is empty. */
 const ON_THE_WAY = {
   core: ['src/errors.ts', 'src/tensor.ts', 'src/weights/half.ts', 'src/export/chunks.ts'],
-  engine: ['src/gpu/', 'src/ops/', 'src/unet/', 'src/(record|step_graph|step_plan|memory|self_check|model).ts', 'src/weights/(safetensors|files|load).ts'], // prettier-ignore
+  engine: [
+    'src/gpu/',
+    'src/ops/',
+    'src/unet/',
+    'src/(record|step_graph|step_plan|memory|self_check|model).ts',
+    'src/weights/(safetensors|files|load).ts',
+  ],
   loading: ['src/runtime.ts', 'src/weights/(cache|download|source).ts'],
   session: ['src/(sampler|player).ts', 'src/export/recipe.ts'],
   ui: ['src/display/', 'src/style/', 'src/export/(png|apng|video).ts'],

@@ -68,7 +68,9 @@ function draw() {
       '  end',
     ];
   });
-  const edges = ids.flatMap((from) => [...nodes.get(from).to].sort().map((to) => `  ${name(from)} --> ${name(to)}`)); // prettier-ignore
+  const edges = ids.flatMap((from) =>
+    [...nodes.get(from).to].sort().map((to) => `  ${name(from)} --> ${name(to)}`),
+  );
   return [
     'Drawn from the code. An arrow is an import; imports that follow from others are left out.',
     '',

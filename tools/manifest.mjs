@@ -62,7 +62,7 @@ const publicMembers = {
 
 /** The public part of the class; members of base classes in the folder count as its own. */
 function elementOf({ members, attributes, events, ...rest }) {
-  const own = ({ inheritedFrom: _, ...entry }) => entry;
+  const own = (entry) => Object.fromEntries(Object.entries(entry).filter(([key]) => key !== 'inheritedFrom'));
   const isPublic = ({ name, privacy }) =>
     !name.startsWith('#') && privacy !== 'private' && name !== 'addEventListener'; // HTMLElement's, with types
   const reflected = new Map(attributes.map(({ name, fieldName }) => [fieldName ?? fieldOf(name), name]));

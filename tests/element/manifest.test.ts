@@ -546,6 +546,8 @@ it.each(Object.entries(CHECKS).flatMap(([kind, all]) => Object.entries(all).map(
 }, 60_000); // prettier-ignore
 
 it('the element observes the attributes of the manifest', async () => {
-  const observed = await page.evaluate(() => [...(customElements.get('diffusion-sampler') as typeof DiffusionSampler).observedAttributes]); // prettier-ignore
+  const observed = await page.evaluate(() => [
+    ...(customElements.get('diffusion-sampler') as typeof DiffusionSampler).observedAttributes,
+  ]);
   expect(observed.sort()).toEqual(manifest.attributes.map(({ name }) => name).sort());
 });

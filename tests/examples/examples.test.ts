@@ -14,7 +14,11 @@ import { buildPackage, PACKAGE } from '../element/page.ts';
 import { classify } from '../helpers/classifier.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.json': 'application/json' }; // prettier-ignore
+const TYPES: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.json': 'application/json',
+};
 
 /** A copy of examples/ beside the built package, as in the repository after `npm run build:package`. */
 let folder: string;
@@ -52,7 +56,9 @@ async function open(name: string): Promise<Page> {
   return page;
 }
 const status = (page: Page, text: string) =>
-  page.waitForFunction((t) => document.getElementById('status')!.textContent.includes(t), text, { timeout: 120_000 }); // prettier-ignore
+  page.waitForFunction((t) => document.getElementById('status')!.textContent.includes(t), text, {
+    timeout: 120_000,
+  });
 
 /** Red of a canvas, row-major, 0 to 255. */
 const red = (page: Page, selector: string): Promise<number[]> =>
@@ -107,7 +113,9 @@ it.each([
   ['custom_sampler.mjs', 3],
 ])('%s: the picture is the digit asked for', (name, expected) => {
   const file = join(folder, `${name}.png`);
-  const told = execFileSync(process.execPath, [join(folder, 'examples', name), file, '15'], { encoding: 'utf8' }); // prettier-ignore
+  const told = execFileSync(process.execPath, [join(folder, 'examples', name), file, '15'], {
+    encoding: 'utf8',
+  });
   expect(told).toContain(`${file}: 32 x 32\n`);
   const { data, channels } = decode(readFileSync(file));
   expect(digit(Array.from({ length: 1024 }, (_, i) => data[i * channels]!))).toBe(expected);
@@ -117,6 +125,10 @@ it('every example is listed, and none had an error', () => {
   const readme = readFileSync(join(ROOT, 'examples/README.md'), 'utf8');
   const listed = [...readme.matchAll(/^\| \[([^\]]+)\]/gm)].map(([, name]) => name);
   const helpers = ['README.md', 'node_model.mjs'];
-  expect(readdirSync(join(ROOT, 'examples')).filter((name) => !helpers.includes(name)).sort()).toEqual(listed.sort()); // prettier-ignore
+  expect(
+    readdirSync(join(ROOT, 'examples'))
+      .filter((name) => !helpers.includes(name))
+      .sort(),
+  ).toEqual(listed.sort());
   expect(errors).toEqual([]);
 });

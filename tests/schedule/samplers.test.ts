@@ -127,11 +127,30 @@ describe('a sampler that is not in the registry', () => {
   it.each<[string, object, RegExp]>([
     ['beside a scheduler', { sampler: euler, scheduler: 'ddim' }, /Leave scheduler/],
     ['without make', { sampler: { ...euler, make: undefined } }, /no title, options or make/],
-    ['with an option that it does not list', { sampler: { ...euler, title: 'Mine' }, eta: 1 }, /scheduler is Mine/],
+    [
+      'with an option that it does not list',
+      { sampler: { ...euler, title: 'Mine' }, eta: 1 },
+      /scheduler is Mine/,
+    ],
     ['without steps', { sampler: { ...euler, make: () => [] } }, /makes no steps/],
-    ['with a NaN', { sampler: { ...euler, make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, sigma: NaN })) } }, /not finite/],
-    ['with too long a history', { sampler: { ...euler, make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, history: Array(7).fill({ x: 1 }) })) } }, /history of more than 6/],
+    [
+      'with a NaN',
+      {
+        sampler: { ...euler, make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, sigma: NaN })) },
+      },
+      /not finite/,
+    ],
+    [
+      'with too long a history',
+      {
+        sampler: {
+          ...euler,
+          make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, history: Array(7).fill({ x: 1 }) })),
+        },
+      },
+      /history of more than 6/,
+    ],
   ])('is refused %s', (_, options, message) => {
     expect(() => makeSteps(config, options)).toThrow(message);
-  }); // prettier-ignore
+  });
 });

@@ -34,9 +34,22 @@ it('an import that leads up is refused, also a dynamic one and one of types; cyc
     '{ "compilerOptions": { "allowImportingTsExtensions": true } }',
   );
   const config = join(ROOT, '.dependency-cruiser.cjs');
-  const { stdout } = spawnSync(process.execPath, [join(ROOT, 'node_modules/dependency-cruiser/bin/dependency-cruise.mjs'), '--config', config, '--output-type', 'json', 'src'], { cwd: house, encoding: 'utf8' }); // prettier-ignore
+  const { stdout } = spawnSync(
+    process.execPath,
+    [
+      join(ROOT, 'node_modules/dependency-cruiser/bin/dependency-cruise.mjs'),
+      '--config',
+      config,
+      '--output-type',
+      'json',
+      'src',
+    ],
+    { cwd: house, encoding: 'utf8' },
+  );
   rmSync(house, { recursive: true });
-  const { summary } = JSON.parse(stdout) as { summary: { violations: { rule: { name: string }; from: string; to: string }[] } }; // prettier-ignore
+  const { summary } = JSON.parse(stdout) as {
+    summary: { violations: { rule: { name: string }; from: string; to: string }[] };
+  };
   const found = summary.violations.map(({ rule, from, to }) =>
     `${rule.name}: ${from} ${to}`.replaceAll('src/', ''),
   );
