@@ -403,14 +403,14 @@ const properties: Record<string, [scene: keyof typeof scenes, part: string, prop
   aspect: ['waiting', 'frame', 'aspect-ratio', '2 / 1'],
   accent: ['waiting', 'run', 'background-color', COLOUR],
   'on-accent': ['waiting', 'run', 'color', COLOUR],
-  ink: ['waiting', ':host', 'color', COLOUR],
+  ink: ['waiting', 'frame', 'color', COLOUR],
   soft: ['waiting', 'title', 'color', COLOUR],
   card: ['done, with controls', 'play', 'background-color', COLOUR],
   well: ['waiting', 'frame', 'background-color', COLOUR],
   line: ['done, with controls', 'play', 'border-top-color', COLOUR],
   bad: ['failed', 'error-message', 'color', COLOUR],
   radius: ['waiting', 'frame', 'border-top-left-radius', '3px'],
-  font: ['waiting', ':host', 'font-family', 'fantasy'],
+  font: ['waiting', 'frame', 'font-family', 'fantasy'],
 }; // prettier-ignore
 
 const fields: Record<string, () => Promise<void>> = {
