@@ -84,7 +84,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/browser/**', 'tests/element/**'],
+          exclude: ['tests/browser/**', 'tests/element/**', 'tests/examples/**'],
           pool: 'forks',
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -94,7 +94,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          include: ['tests/browser/**/*.test.ts', 'tests/element/**/*.test.ts'],
+          include: ['tests/{browser,element,examples}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 180_000,
