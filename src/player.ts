@@ -9,9 +9,10 @@
  */
 
 import type { Term } from './display/display.ts';
-import { DiffusionError } from './errors.ts';
+import { DiffusionError, toDiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { readTensor } from './gpu/transfer.ts';
+import { COPY_DST, COPY_SRC, STORAGE } from './gpu/usage.ts';
 import type { Lease } from './runtime.ts';
 import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sampler.ts';
 import type { SchedulerConfig } from './scheduler/config.ts';
@@ -293,15 +294,7 @@ export class Player extends EventTarget {
 
   #fail(error: unknown): void {
     if (error instanceof DiffusionError && error.code === 'aborted') return;
-    this.error =
-      error instanceof DiffusionError
-        ? error
-        : new DiffusionError(
-            'gpu-error',
-            `The run ended (${String(error)}).`,
-            'Please report this, with the name of your browser and GPU.',
-            { cause: error },
-          );
+    this.error = toDiffusionError(error, 'run');
     const harmless = this.error.code === 'bad-option' || this.error.code === 'bad-input';
     this.#setStatus(harmless && this.#at(this.#index) ? this.#restStatus() : 'failed');
     this.dispatchEvent(new Event('error'));
@@ -478,7 +471,11 @@ export class Player extends EventTarget {
     const copies = tensors.map((tensor): Tensor | null => {
       if (!tensor) return null;
       const { bytes, label } = tensor.storage;
-      const buffer = device.createBuffer({ label: `state.${label}`, size: bytes, usage: 0x8c }); // STORAGE | COPY
+      const buffer = device.createBuffer({
+        label: `state.${label}`,
+        size: bytes,
+        usage: STORAGE | COPY_SRC | COPY_DST,
+      });
       return { ...tensor, storage: { bytes, label, buffer, pinned: true } };
     });
     copyTensors(

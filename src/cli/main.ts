@@ -3,6 +3,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { megabytes } from '../core/format.ts';
 import { DiffusionError } from '../errors.ts';
 import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
@@ -183,10 +184,9 @@ function given<V extends object>(values: V): V {
 async function filesOf(model: string): Promise<ModelFiles> {
   if (!/^(huggingface:|https?:\/\/)/.test(model)) return diskFiles(model);
   const onNotice = ({ message }: Notice) => void process.stderr.write(`notice: ${message}\n`);
-  const megabytes = (bytes: number | null) => (bytes === null ? '?' : (bytes / 1e6).toFixed(1));
   const onProgress = (received: number, total: number | null) =>
     void process.stderr.write(
-      `\r${megabytes(received)} of ${megabytes(total)} MB${received === total ? '\n' : ''}`,
+      `\r${megabytes(received)} of ${total === null ? '?' : megabytes(total)}${received === total ? '\n' : ''}`,
     );
   const shown = process.stderr.isTTY ? { onProgress } : {};
   return (await openSource(model, { cached: false, onNotice, ...shown, ...hub() })).files;

@@ -5,7 +5,7 @@ import { readTensor } from '../gpu/transfer.ts';
 import { Player } from '../player.ts';
 import type { Lease } from '../runtime.ts';
 import { stepsOf, type SampleOptions } from '../sampler.ts';
-import { byId, input } from './dom.ts';
+import { byId, input } from '../ui/dom.ts';
 import { nameOf } from './options.ts';
 import { Stage } from './stage.ts';
 

@@ -1,13 +1,13 @@
 /** The drawer "Edit": a picture to start from, a mask over it, and the slide between two seeds. */
 
-import { toShares, toSigned } from '../export/recipe.ts';
+import { grid, toShares, toSigned } from '../core/pixels.ts';
 import { qSample, stepsOf, type SampleOptions } from '../sampler.ts';
 import type { Shape } from '../tensor.ts';
-import { byId, input } from './dom.ts';
+import { paintPixels, paintPlanes } from '../ui/canvas.ts';
+import { byId, input } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
 import { shapeOf, type ModelInfo } from './models.ts';
 import { optionsOf } from './options.ts';
-import { showBytes } from './pictures.ts';
 
 export const SLIDE = 9;
 
@@ -145,7 +145,7 @@ export class Edit {
 
   #show(): void {
     const [, , h, w] = this.#shape;
-    showBytes(pad, this.#picture, this.#shape);
+    paintPlanes(pad, this.#picture, this.#shape);
     const context = pad.getContext('2d')!;
     if (this.#state().edit === 'paint') {
       const image = context.getImageData(0, 0, w, h);
@@ -172,11 +172,9 @@ export class Edit {
       try {
         const run = this.options();
         const { t } = stepsOf(info.scheduler, run)[0]!;
-        const [, c, h, w] = this.#shape;
         const seed = this.#state().seed;
         const x = qSample(info.scheduler, toSigned(this.#picture), t, { seed });
-        const bytes = Uint8ClampedArray.from({ length: c * h * w }, (_, i) => (x[i]! / 2 + 0.5) * 255);
-        showBytes(noised, bytes, this.#shape);
+        paintPixels(noised, grid(x, this.#shape));
       } catch {
         // options that make no sense are answered when they are run
       }

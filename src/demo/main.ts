@@ -1,7 +1,8 @@
 /** The page: what a visitor does, joined to the players, the stage and the address. Every computation is below src/demo. */
 
-import { DiffusionError } from '../errors.ts';
-import type { Picture } from '../export/png.ts';
+import { DiffusionError, toDiffusionError } from '../errors.ts';
+import { megabytes } from '../core/format.ts';
+import { grid, type Pixels } from '../core/pixels.ts';
 import {
   formatRecipe,
   makeRecipe,
@@ -22,10 +23,12 @@ import { SCHEDULERS } from '../scheduler/index.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { droppedFiles, type Notice } from '../weights/source.ts';
 import { Compare } from './compare.ts';
-import { byId, el, fill, input, megabytes, reducedMotion, select } from './dom.ts';
+import { paintPixels } from '../ui/canvas.ts';
+import { byId, check, fill, h, input, saveFile, select } from '../ui/dom.ts';
+import { reducedMotion } from '../ui/motion.ts';
 import { Edit, SLIDE } from './edit.ts';
 import { format, INITIAL, parse, VIEWS, type Branch, type State, type View } from './fragment.ts';
-import { Gallery, paintPicture } from './gallery.ts';
+import { Gallery } from './gallery.ts';
 import { bundledModels, defaultModel, look, memoryOf, type Bundled, type ModelInfo } from './models.ts';
 import {
   changesOf,
@@ -38,7 +41,7 @@ import {
   spacingOptions,
 } from './options.ts';
 import { readPicture } from './pictures.ts';
-import { apngFile, embedCode, framesOf, pngFile, saveFile, shownPicture, videoFile } from './share.ts';
+import { apngFile, embedCode, framesOf, pngFile, shownPicture, videoFile } from './share.ts';
 import { Stage, type Target } from './stage.ts';
 
 // ---- what the page knows -------------------------------------------------------------------------------------
@@ -170,11 +173,6 @@ function render(): void {
   renderRun();
 }
 
-function check(name: string, value: string): void {
-  for (const radio of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`))
-    radio.checked = radio.value === value;
-}
-
 function renderShare(): void {
   const model = modelName();
   const { init, mask, interpolate } = lane()?.options ?? {};
@@ -234,8 +232,8 @@ function renderLanes(): void {
   if (host.childElementCount !== lanes.length)
     host.replaceChildren(
       ...lanes.map((own, i) => {
-        const button = el('button', { type: 'button', className: 'lane' });
-        button.append(el('span', { className: 'rail' }, el('span', { className: 'bar' }), el('span', { className: 'now' })), el('span', { className: 'name', textContent: own.name })); // prettier-ignore
+        const button = h('button', { type: 'button', class: 'lane' });
+        button.append(h('span', { class: 'rail' }, h('span', { class: 'bar' }), h('span', { class: 'now' })), h('span', { class: 'name' }, own.name)); // prettier-ignore
         button.addEventListener('click', () => activate(i));
         return button;
       }),
@@ -270,6 +268,7 @@ const AGAIN = [
   'device-lost',
   'out-of-memory',
   'gpu-error',
+  'internal',
   'no-adapter',
 ];
 let again: () => void = () => {};
@@ -279,15 +278,13 @@ function showError(error: unknown, retry: () => void = () => {}): void {
   const box = byId('message');
   box.hidden = !error;
   if (!error) return;
-  const known = error instanceof DiffusionError ? error : null;
-  box.dataset['code'] = known?.code ?? 'internal';
-  byId('message-text').textContent = known
-    ? known.message
-    : `Something went wrong in this page (${String(error)}). Reload it; if it happens again, please report it.`;
+  const known = toDiffusionError(error, 'page');
+  box.dataset['code'] = known.code;
+  byId('message-text').textContent = known.message;
   box.scrollIntoView({ block: 'nearest' });
   again = retry;
-  byId('retry').hidden = !known || !AGAIN.includes(known.code);
-  if (!known) console.error(error);
+  byId('retry').hidden = !AGAIN.includes(known.code);
+  if (known !== error) console.error(error);
 }
 
 /** Runs something whose error is shown; stopping is none. */
@@ -359,12 +356,7 @@ function makeClasses({ classes, labels, hasAny }: ModelInfo): void {
   host.replaceChildren(
     host.querySelector('legend')!,
     ...choices.map(([value, text]) =>
-      el(
-        'label',
-        {},
-        el('input', { type: 'radio', name: 'class', value }),
-        el('span', { textContent: text }),
-      ),
+      h('label', {}, h('input', { type: 'radio', name: 'class', value }), h('span', {}, text)),
     ),
   );
   check('class', String(state.label));
@@ -377,8 +369,8 @@ function makeModels(): void {
   host.replaceChildren(
     host.querySelector('legend')!,
     ...models.map(({ name, title, bytes, licence }) => {
-      const radio = el('input', { type: 'radio', name: 'model', value: name });
-      return el('label', {}, radio, el('span', {}, el('b', { textContent: title }), el('small', { textContent: `${megabytes(bytes)} · ${licence}` }))); // prettier-ignore
+      const radio = h('input', { type: 'radio', name: 'model', value: name });
+      return h('label', {}, radio, h('span', {}, h('b', {}, title), h('small', {}, `${megabytes(bytes)} · ${licence}`))); // prettier-ignore
     }),
   );
   check('model', state.src ? '' : modelName());
@@ -392,10 +384,10 @@ async function showCached(): Promise<void> {
   byId('cache-part').hidden = kept.length === 0;
   byId('cached').replaceChildren(
     ...kept.map(({ key, title, bytes }) => {
-      const button = el('button', { type: 'button', textContent: 'Delete' });
+      const button = h('button', { type: 'button' }, 'Delete');
       button.setAttribute('aria-label', `Delete ${title}`);
       button.addEventListener('click', () => void deleteCached(key).then(showCached));
-      return el('li', {}, `${title}, ${megabytes(bytes)} `, button);
+      return h('li', {}, `${title}, ${megabytes(bytes)} `, button);
     }),
   );
 }
@@ -553,7 +545,6 @@ async function keep(own: Lane): Promise<void> {
   const { player, forks } = own;
   own.counted = true;
   await guarded(async () => {
-    const { grid } = await import('../export/png.ts');
     const last = player.at(player.steps);
     if (!last) return;
     const { shape } = last.xT;
@@ -674,13 +665,12 @@ async function drawWithForks(): Promise<void> {
 
 // ---- slide ------------------------------------------------------------------------------------------------------------
 
-let slides: Picture[] = [];
+let slides: Pixels[] = [];
 
 async function showSlide(
   numbers: Float32Array,
   [count, ...one]: readonly [number, number, number, number],
 ): Promise<void> {
-  const { grid } = await import('../export/png.ts');
   const size = numbers.length / count;
   slides = Array.from({ length: count }, (_, n) =>
     grid(numbers.subarray(n * size, (n + 1) * size), [1, ...one]),
@@ -692,13 +682,13 @@ async function showSlide(
 
 function paintSlide(): void {
   const picture = slides[Number(input('slide-at').value)];
-  if (picture) paintPicture(byId<HTMLCanvasElement>('slide'), picture);
+  if (picture) paintPixels(byId<HTMLCanvasElement>('slide'), picture);
 }
 
 // ---- recipes and files that are dropped ---------------------------------------------------------------------------------
 
 /** Settings of a recipe; its picture, where there is one, stands on the stage until something is drawn. */
-async function bringBack(recipe: Recipe, picture: Picture | null, text: string): Promise<void> {
+async function bringBack(recipe: Recipe, picture: Pixels | null, text: string): Promise<void> {
   const { options: asked, forks = [] } = recipe;
   if (recipe.model.key !== info?.source.key) {
     const bundled = models.some(({ name }) => name === recipe.model.source);
@@ -714,11 +704,12 @@ async function bringBack(recipe: Recipe, picture: Picture | null, text: string):
   const count = asked.labels?.length ?? asked.count ?? 1;
   const each = count > 1 && asked.labels?.every((k, n) => k === n % info!.classes);
   const run = recipeOptions(recipe);
-  const [, c, h, w] = edit.shape;
-  const size = c * h * w;
+  const [, c, height, width] = edit.shape;
+  const area = height * width;
+  const size = c * area;
   if (run.init?.length === count * size) edit.setPicture(Uint8Array.from(run.init.subarray(0, size), (x) => Math.round((x + 1) * 127.5))); // prettier-ignore
   if (run.mask?.length === count * size)
-    edit.setMask(Uint8Array.from(run.mask.subarray(0, h * w), (x) => x * 255));
+    edit.setMask(Uint8Array.from(run.mask.subarray(0, area), (x) => x * 255));
   const { scheduler = 'ddim' } = asked;
   wrong = {};
   set({
@@ -740,8 +731,8 @@ async function bringBack(recipe: Recipe, picture: Picture | null, text: string):
     clearLanes();
     const image = byId('poster').querySelector('img')!;
     byId('poster').querySelector('source')?.remove();
-    const canvas = el('canvas');
-    paintPicture(canvas, picture);
+    const canvas = h('canvas');
+    paintPixels(canvas, picture);
     image.src = canvas.toDataURL();
     image.alt = text;
     byId('caption').textContent = text;
@@ -812,22 +803,23 @@ async function openFile(file: File): Promise<void> {
 function makeViews(): void {
   byId('views').append(
     ...VIEWS.map((view, i) => {
-      const radio = el('input', {
+      const radio = h('input', {
         type: 'radio',
         name: 'view',
         value: view,
         title: `${VIEW_NAMES[view][1]} (${i + 1})`,
       });
       radio.setAttribute('aria-label', VIEW_NAMES[view][1]);
-      const name = el('span', { className: 'name', innerHTML: VIEW_NAMES[view][0] });
-      const canvas = el('canvas', { id: `small-${view}` });
+      const name = h('span', { class: 'name' });
+      name.innerHTML = VIEW_NAMES[view][0];
+      const canvas = h('canvas', { id: `small-${view}` });
       canvas.setAttribute('aria-hidden', 'true');
-      const label = el(
+      const label = h(
         'label',
         {},
         radio,
         canvas,
-        el('span', { className: 'what' }, name, ` ${VIEW_NAMES[view][1]}`),
+        h('span', { class: 'what' }, name, ` ${VIEW_NAMES[view][1]}`),
       );
       label.dataset['view'] = view;
       radio.addEventListener('change', () => {

@@ -1,10 +1,11 @@
 /** The drawer "Share": links, tags, and files. The encoders are loaded when they are wanted. */
 
-import type { Picture } from '../export/png.ts';
+import { grid, type Pixels } from '../core/pixels.ts';
 import { formatRecipe, RECIPE_KEYWORD, type Recipe } from '../export/recipe.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { termsOf, type Player, type StateView } from '../player.ts';
 import type { Shape } from '../tensor.ts';
+import { quoted } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
 
 /** Frames of an animation at most; of a longer run every n-th is taken. */
@@ -23,8 +24,7 @@ async function read(player: Player, k: number, view: StateView): Promise<Float32
 }
 
 /** What stands on the stage, to the pixel, magnified in whole steps. */
-export async function shownPicture(player: Player, view: StateView, side: number): Promise<Picture> {
-  const { grid } = await import('../export/png.ts');
+export async function shownPicture(player: Player, view: StateView, side: number): Promise<Pixels> {
   const { shape } = player.at(player.index)!.xT;
   const numbers = (await read(player, player.index, view)) ?? (await read(player, player.index, 'x_t'))!;
   return grid(numbers, shape, { zoom: zoomOf(shape, side) });
@@ -33,19 +33,18 @@ export async function shownPicture(player: Player, view: StateView, side: number
 const zoomOf = ([n, , , w]: Shape, side: number): number =>
   Math.max(1, Math.floor(side / (Math.ceil(Math.sqrt(n)) * w)));
 
-export async function pngFile(picture: Picture, recipe: Recipe | null): Promise<Blob> {
+export async function pngFile(picture: Pixels, recipe: Recipe | null): Promise<Blob> {
   const { png } = await import('../export/png.ts');
   const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: formatRecipe(recipe) } : {};
   return new Blob([png(picture, { Software: 'diffusion-sampler', ...text })], { type: 'image/png' });
 }
 
 /** The stored states of a run, x_t, and beside it what the model expects. */
-export async function framesOf(player: Player, withX0: boolean): Promise<Picture[]> {
-  const { grid } = await import('../export/png.ts');
+export async function framesOf(player: Player, withX0: boolean): Promise<Pixels[]> {
   const all = player.stored;
   const every = Math.ceil(all.length / MOST_FRAMES);
   const chosen = all.filter((_, i) => i % every === 0 || i === all.length - 1);
-  const frames: Picture[] = [];
+  const frames: Pixels[] = [];
   for (const k of chosen) {
     const { shape } = player.at(k)!.xT;
     const zoom = zoomOf(shape, SIDE);
@@ -58,7 +57,7 @@ export async function framesOf(player: Player, withX0: boolean): Promise<Picture
   return frames;
 }
 
-function beside(a: Picture, b: Picture, gap: number): Picture {
+function beside(a: Pixels, b: Pixels, gap: number): Pixels {
   const width = a.width + gap + b.width;
   const { height, channels } = a;
   const data = new Uint8Array(width * height * channels).fill(255);
@@ -74,7 +73,7 @@ function beside(a: Picture, b: Picture, gap: number): Picture {
 }
 
 /** About three seconds, then a rest on the picture. */
-export async function apngFile(frames: readonly Picture[], recipe: Recipe | null, plays = 0): Promise<Blob> {
+export async function apngFile(frames: readonly Pixels[], recipe: Recipe | null, plays = 0): Promise<Blob> {
   const { apng } = await import('../export/apng.ts');
   const delay = Math.max(40, Math.round(3000 / frames.length));
   const delays = frames.map((_, i) => (i === frames.length - 1 ? 2500 : delay));
@@ -82,22 +81,12 @@ export async function apngFile(frames: readonly Picture[], recipe: Recipe | null
   return new Blob([apng(frames, delays, { plays, text })], { type: 'image/png' });
 }
 
-export async function videoFile(frames: readonly Picture[], format: 'webm' | 'mp4'): Promise<Blob> {
+export async function videoFile(frames: readonly Pixels[], format: 'webm' | 'mp4'): Promise<Blob> {
   const { video } = await import('../export/video.ts');
   const fps = Math.min(25, Math.max(4, Math.round(frames.length / 3)));
-  const rest = Array<Picture>(2 * fps).fill(frames.at(-1)!);
+  const rest = Array<Pixels>(2 * fps).fill(frames.at(-1)!);
   return new Blob([await video([...frames, ...rest], fps, { format })], { type: `video/${format}` });
 }
-
-export function saveFile(blob: Blob, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
-const quoted = (value: string): string => value.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
 
 /** What an author pastes. */
 export function embedCode(state: State, model: string): { readonly tag: string; readonly frame: string } {

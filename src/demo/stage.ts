@@ -2,7 +2,7 @@
 
 import { Display } from '../display/display.ts';
 import { termsOf, type Player, type StateView } from '../player.ts';
-import { reducedMotion } from './dom.ts';
+import { reducedMotion } from '../ui/motion.ts';
 
 export interface Target {
   readonly canvas: HTMLCanvasElement;

@@ -4,6 +4,7 @@ import code from '../../shaders/display.wgsl?raw';
 import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { gpuError, scoped } from '../gpu/scope.ts';
+import { COPY_DST, UNIFORM } from '../gpu/usage.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Canvas pixels between the pictures of a grid. */
@@ -79,7 +80,7 @@ export class Display {
     this.#context = context;
     this.#context.configure({ device, format, alphaMode: 'premultiplied' });
     this.#painting = paintingOf(device, format);
-    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: 0x48 }); // UNIFORM | COPY_DST
+    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: UNIFORM | COPY_DST });
   }
 
   /**

@@ -8,8 +8,11 @@
  * Importing this module registers nothing, and works where there is no DOM; `define.ts` registers.
  */
 
+import { untilAborted } from '../core/abort.ts';
+import { megabytes } from '../core/format.ts';
+import { grid } from '../core/pixels.ts';
 import { Display } from '../display/display.ts';
-import { DiffusionError, throwIfAborted } from '../errors.ts';
+import { DiffusionError, throwIfAborted, toDiffusionError } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
 import type { Model } from '../model.ts';
 import { Player, termsOf, type StateView } from '../player.ts';
@@ -18,6 +21,9 @@ import type { SampleOptions } from '../sampler.ts';
 import type { SchedulerName } from '../scheduler/index.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import type { Tensor } from '../tensor.ts';
+import { paintPixels } from '../ui/canvas.ts';
+import { h, saveFile } from '../ui/dom.ts';
+import { reducedMotion } from '../ui/motion.ts';
 import type { ModelSource } from '../weights/source.ts';
 import { announce } from './announcer.ts';
 import css from './style.css?inline';
@@ -432,9 +438,7 @@ export class DiffusionSampler extends Base {
 
   /** Saves the picture on the visitor's disk. @throws as toBlob */
   async save(filename = `${this.src ? 'picture' : this.model}-${this.seed}.png`): Promise<void> {
-    const url = URL.createObjectURL(await this.toBlob());
-    h('a', { href: url, download: filename }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    saveFile(await this.toBlob(), filename);
   }
 
   override addEventListener<K extends keyof SamplerEventMap>(
@@ -598,7 +602,7 @@ export class DiffusionSampler extends Base {
     this.#setStatus('loading');
     try {
       if (!globalThis.navigator.gpu) await openGpu(); // says why, before anything is downloaded
-      const source = await Promise.race([this.#describe(), aborted(signal)]); // its answer is of use to others, too
+      const source = await untilAborted(this.#describe(), signal); // its answer is of use to others, too
       const onProgress = (received: number, total: number | null): void => {
         if (!signal.aborted) this.#progress(received, total);
       };
@@ -792,20 +796,12 @@ export class DiffusionSampler extends Base {
   }
 
   #fail(error: unknown): void {
-    const known =
-      error instanceof DiffusionError
-        ? error
-        : new DiffusionError(
-            'gpu-error',
-            `Something went wrong in this page (${String(error)}).`,
-            'Reload it; if it happens again, please report it.',
-            { cause: error },
-          );
+    const known = toDiffusionError(error, 'page');
     if (known.code === 'aborted' || known === this.#error) return;
     this.#error = known;
     this.#stale = true;
     // Trying again begins with the model.
-    if (['device-lost', 'out-of-memory', 'gpu-error'].includes(known.code)) this.#close();
+    if (['device-lost', 'out-of-memory', 'gpu-error', 'internal'].includes(known.code)) this.#close();
     this.#setStatus('failed');
     announce(known.message);
     this.#emit('error', known);
@@ -941,15 +937,8 @@ export class DiffusionSampler extends Base {
     if (!Number.isSafeInteger(seed) || seed < 0) return;
     // Of a bundled model, the very x_T that the run starts from.
     const [channels, height, width] = this.#shape;
-    Object.assign(noise, { width, height });
-    const context = noise.getContext('2d')!;
-    const image = context.createImageData(width, height);
     const x = normals(seed, STREAM_X_T, 0, channels * height * width);
-    for (let i = 0; i < height * width; i++) {
-      const pixel = [0, 1, 2].map((c) => x[channels === 3 ? c * height * width + i : i]! * 127.5 + 127.5);
-      image.data.set([...pixel, 255], i * 4);
-    }
-    context.putImageData(image, 0, 0);
+    paintPixels(noise, grid(x, [1, channels, height, width]));
   }
 
   /** A view of the lecture fills the element; its code comes when it is asked for. */
@@ -1020,21 +1009,6 @@ export class DiffusionSampler extends Base {
 
 // ---- without state ----------------------------------------------------------------------------------------
 
-type Attributes = Readonly<Record<string, string | boolean | number>>;
-
-function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attributes: Attributes = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (typeof value === 'boolean') node.toggleAttribute(name, value);
-    else node.setAttribute(name, String(value));
-  node.append(...children);
-  return node;
-}
-
 function icon(name: keyof typeof ICONS): SVGSVGElement {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   svg.setAttribute('viewBox', '0 0 24 24');
@@ -1094,27 +1068,8 @@ function build() {
   return { frame, canvas, poster, posterSlot, noise, over, run, title, waiting, bar, bytes, cancel, fault, message, retry, toggle, controls, play, back, step, stop, save, timeline, status, view, host }; // prettier-ignore
 }
 
-/** Never resolves. @throws aborted, as soon as the signal says so */
-const aborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => {
-    const refuse = (): void => {
-      try {
-        throwIfAborted(signal);
-      } catch (error) {
-        reject(error);
-      }
-    };
-    signal.addEventListener('abort', refuse, { once: true });
-    refuse();
-  });
-
 const words = ({ index, steps, t }: Player): string =>
   `step ${index} of ${steps}, ${t < 0 ? 'the picture' : `t = ${Math.round(t)}`}`;
-
-const megabytes = (bytes: number): string =>
-  bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-
-const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /** Bundled models are beside this script, or beside the page; everything else says itself where it is. */
 async function describe(address: string): Promise<ModelSource> {

@@ -1,6 +1,7 @@
 /** Saving: loaded when a picture is saved or a run has come to its end. */
 
-import { grid, png } from '../export/png.ts';
+import { grid } from '../core/pixels.ts';
+import { png } from '../export/png.ts';
 import { formatRecipe, makeRecipe, RECIPE_KEYWORD } from '../export/recipe.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { termsOf, type Player, type StateView, type StoredState } from '../player.ts';

@@ -1,5 +1,7 @@
 /** How a picture was made, as JSON: the model's key and every option that has a part in the numbers. Replays to the same picture. */
 
+import { isObject } from '../core/config_reader.ts';
+import { toShares, toSigned } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Player } from '../player.ts';
 import type { SampleOptions } from '../sampler.ts';
@@ -46,14 +48,6 @@ interface Bytes {
 }
 
 // ---- 8 bits <-> numbers --------------------------------------------------------------------------------------------
-
-/** 0 ... 255 as a model sees them, -1 ... 1. A picture to start from must come from here, so that a recipe holds it exactly. */
-export const toSigned = (bytes: ArrayLike<number>): Float32Array<ArrayBuffer> =>
-  Float32Array.from(bytes, (v) => v / 127.5 - 1);
-
-/** 0 ... 255 as shares, 0 ... 1: a mask. */
-export const toShares = (bytes: ArrayLike<number>): Float32Array<ArrayBuffer> =>
-  Float32Array.from(bytes, (v) => v / 255);
 
 function pack(
   name: string,
@@ -201,9 +195,6 @@ const OPTIONS: Readonly<Record<keyof RecipeOptions, Check>> = {
   compat: word,
   top: whole,
 };
-
-const isObject = (v: unknown): v is Record<string, unknown> =>
-  typeof v === 'object' && v !== null && !Array.isArray(v);
 
 /** A recipe from a .json file, or from the PNG that carries one. @throws bad-input, which says what is wrong */
 export function readRecipe(file: Uint8Array | string): Recipe {

@@ -4,10 +4,8 @@ import { DiffusionError } from '../errors.ts';
 import { scalars, type Tensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
 import { allocate, gpuError } from './scope.ts';
+import { COPY_DST, MAP_MODE_READ, MAP_READ } from './usage.ts';
 import { awaitQueue } from './wait.ts';
-
-const MAP_READ = 0x01;
-const COPY_DST = 0x08;
 
 /** The bytes of a buffer (usage COPY_SRC). @throws device-lost, out-of-memory, gpu-error */
 export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
@@ -22,7 +20,7 @@ export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Pr
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
       device.queue.submit([encoder.finish()]);
-      const mapping = staging.mapAsync(1); // READ
+      const mapping = staging.mapAsync(MAP_MODE_READ);
       mapping.catch(() => {}); // awaited below
       return { mapping };
     });

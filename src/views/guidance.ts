@@ -6,10 +6,10 @@ import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import { affineStep } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   choice,
   classControl,
-  h,
   latest,
   mountFrame,
   seedControl,

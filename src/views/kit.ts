@@ -1,27 +1,11 @@
 /** What all views are made of: the frame (question, words, formula, controls, stage, answer) and native controls. */
 
-import { DiffusionError } from '../errors.ts';
+import { megabytes } from '../core/format.ts';
+import { DiffusionError, isAbort, toDiffusionError } from '../errors.ts';
 import { showFormula, type Symbols } from './formula.ts';
 import type { View, ViewContext, ViewLease } from './index.ts';
+import { adopt, h } from '../ui/dom.ts';
 import css from './style.css?inline';
-
-type Attributes = Readonly<Record<string, string | number | boolean | ((event: Event) => void)>>;
-type Child = Node | string | null | undefined;
-
-/** An element: attributes, `on...` listeners, children. */
-export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attributes: Attributes = {},
-  ...children: readonly Child[]
-): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (typeof value === 'function') element.addEventListener(name.slice(2), value);
-    else if (typeof value === 'boolean') element.toggleAttribute(name, value);
-    else element.setAttribute(name, String(value));
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
 
 /** Text with its mathematics set: x_t, x_{t−1} as a slanted letter with a subscript. */
 export function rich(text: string): (Node | string)[] {
@@ -112,13 +96,6 @@ export interface FrameOptions {
 let sheet: CSSStyleSheet | null = null;
 let ids = 0;
 
-/** Gives a document or shadow root a style sheet, once. */
-export function adopt(node: Node, styles: CSSStyleSheet): void {
-  const root = node.getRootNode();
-  const target = root instanceof ShadowRoot ? root : document;
-  if (!target.adoptedStyleSheets.includes(styles)) target.adoptedStyleSheets.push(styles);
-}
-
 /** Builds a view's frame in the host; `build` fills it. Returns the function that unmounts. */
 export function mountFrame(
   host: HTMLElement,
@@ -194,14 +171,11 @@ export function mountFrame(
       root.toggleAttribute('data-busy', text !== null);
     },
     fail(reason) {
-      if (signal.aborted || (reason instanceof DiffusionError && reason.code === 'aborted')) return;
+      if (signal.aborted || isAbort(reason)) return;
       frame.progress(null);
       error.hidden = !reason;
       if (!reason) return;
-      error.textContent =
-        reason instanceof DiffusionError
-          ? reason.message
-          : `Something went wrong in this view (${String(reason)}). Reload the page; if it happens again, please report it.`;
+      error.textContent = toDiffusionError(reason, 'view').message;
       if (!(reason instanceof DiffusionError)) console.error(reason);
     },
     lease() {
@@ -234,9 +208,8 @@ export function mountFrame(
   };
 
   function downloading(received: number, total: number | null): void {
-    const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
-    if (total === null) frame.progress(`Loading the model, ${mb(received)} MB …`);
-    else frame.progress(`Loading the model, ${mb(received)} of ${mb(total)} MB`, received / total);
+    if (total === null) frame.progress(`Loading the model, ${megabytes(received)} …`);
+    else frame.progress(`Loading the model, ${megabytes(received)} of ${megabytes(total)}`, received / total);
   }
 
   // A symbol is lit by pointer, focus or click (which holds it); so is everything that stands for it.
@@ -636,9 +609,6 @@ export const breathe = (): Promise<void> =>
         setTimeout(resolve);
       });
   });
-
-/** True where the visitor wants nothing to move by itself. */
-export const still = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /**
  * Runs `work`; the next call aborts the one before. Failures show in the frame.

@@ -5,7 +5,21 @@ import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
 import { qSample } from '../sampler.ts';
 import type { View, ViewLease } from './index.ts';
-import { button, classControl, h, later, latest, mountFrame, register, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import { h } from '../ui/dom.ts';
+import {
+  button,
+  classControl,
+  later,
+  latest,
+  mountFrame,
+  register,
+  seedControl,
+  show,
+  slider,
+  soon,
+  toggle,
+  type Frame,
+} from './kit.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import {

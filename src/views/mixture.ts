@@ -9,7 +9,20 @@ import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import { affineStep, aOf, type State } from './affine.ts';
 import type { View } from './index.ts';
-import { breathe, button, choice, h, latest, mountFrame, seedControl, show, slider, soon, still, type Frame } from './kit.ts'; // prettier-ignore
+import { h } from '../ui/dom.ts';
+import { reducedMotion } from '../ui/motion.ts';
+import {
+  breathe,
+  button,
+  choice,
+  latest,
+  mountFrame,
+  seedControl,
+  show,
+  slider,
+  soon,
+  type Frame,
+} from './kit.ts';
 import { plot } from './plot.ts';
 
 export const COUNT = 4000;
@@ -153,7 +166,7 @@ function build(frame: Frame): void {
   );
   const play = button(frame, 'Play', () => {
     cancelAnimationFrame(playing);
-    if (still()) {
+    if (reducedMotion()) {
       at.value = Number(at.input.max); // no motion by itself: to the end at once
       redraw();
       return;

@@ -4,9 +4,9 @@ import { makeSteps } from '../scheduler/index.ts';
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   classControl,
-  h,
   latest,
   mountFrame,
   rich,

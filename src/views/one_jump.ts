@@ -7,7 +7,18 @@ import { parseSchedulerConfig } from '../scheduler/config.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
 import { makeSchedule } from '../scheduler/schedule.ts';
 import type { View } from './index.ts';
-import { breathe, choice, latest, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import {
+  breathe,
+  choice,
+  latest,
+  mountFrame,
+  seedControl,
+  show,
+  slider,
+  soon,
+  toggle,
+  type Frame,
+} from './kit.ts';
 import { plot } from './plot.ts';
 
 export const COUNT = 20_000;

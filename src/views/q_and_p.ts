@@ -9,12 +9,12 @@ import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { normals } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   breathe,
   button,
   choice,
   classControl,
-  h,
   latest,
   mountFrame,
   rich,

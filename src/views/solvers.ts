@@ -6,11 +6,11 @@ import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/ind
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import { affineStep, aOf } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   button,
   choice,
   classControl,
-  h,
   latest,
   mountFrame,
   seedControl,

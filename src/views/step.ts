@@ -3,11 +3,11 @@
 import { packStep } from '../sampler.ts';
 import { normals, STREAM_Z } from '../scheduler/noise.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   button,
   choice,
   classControl,
-  h,
   latest,
   mountFrame,
   seedControl,

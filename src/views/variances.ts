@@ -3,10 +3,10 @@
 import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
 import { makeSteps } from '../scheduler/index.ts';
 import type { View, ViewLease } from './index.ts';
+import { h } from '../ui/dom.ts';
 import {
   choice,
   classControl,
-  h,
   latest,
   mountFrame,
   seedControl,

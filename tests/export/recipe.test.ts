@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { DiffusionError } from '../../src/errors.ts';
-import { grid, png } from '../../src/export/png.ts';
+import { grid, toShares, toSigned } from '../../src/core/pixels.ts';
+import { png } from '../../src/export/png.ts';
 import {
   formatRecipe,
   makeRecipe,
@@ -15,8 +16,6 @@ import {
   recipeOptions,
   RECIPE_KEYWORD,
   resting,
-  toShares,
-  toSigned,
 } from '../../src/export/recipe.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
