@@ -28,11 +28,9 @@ const ROOMS = {
     'memory',
   ],
   runtime: ['core', 'errors', 'tensor', 'gpu', 'weights', 'model'],
-  sampler: ['core', 'errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model'],
-  player: ['core', 'errors', 'tensor', 'gpu', 'scheduler', 'display', 'sampler', 'runtime'],
   session: ['core', 'errors', 'tensor', 'gpu', 'ops', 'unet', 'scheduler', 'model', 'runtime'],
   display: ['core', 'errors', 'tensor', 'gpu', 'session'],
-  export: ['core', 'errors', 'tensor', 'session', 'sampler', 'player'],
+  export: ['core', 'errors', 'tensor', 'session'],
   ui: ['core', 'errors', 'tensor', 'gpu', 'scheduler', 'model', 'runtime', 'session', 'display', 'export'],
 };
 const LIBRARY = Object.keys(ROOMS);

@@ -10,15 +10,23 @@ import { openGpu, type Gpu } from './gpu/device.ts';
 import { Model, type LoadOptions } from './model.ts';
 import { openSource, type SourceOptions } from './weights/source.ts';
 
-export { Display, type DisplayOptions, type Term } from './display/display.ts';
+export { Display, type DisplayOptions } from './display/display.ts';
 export { DiffusionError, type ErrorCode } from './errors.ts';
 export { openGpu, type Gpu } from './gpu/device.ts';
 export { readTensor } from './gpu/transfer.ts';
 export { planMemory, smallestRun, type MemoryPlan } from './memory.ts';
 export { Model, type LoadOptions, type StepShape, type TuneOptions } from './model.ts';
-export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView, type StoredState } from './player.ts'; // prettier-ignore
+export { Player, type PlayerOptions, type PlayerStatus, type StoredState } from './session/player.ts';
+export { termsOf, type StateView, type Term } from './session/state_view.ts';
 export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
-export { qSample, sample, stepsOf, type Sample, type SampleOptions, type SavedState } from './sampler.ts';
+export {
+  qSample,
+  sample,
+  stepsOf,
+  type Sample,
+  type SampleOptions,
+  type SavedState,
+} from './session/sample.ts';
 export { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
 export { makeSteps, noiseLevels, SCHEDULERS, type RunOptions, type SchedulerName } from './scheduler/index.ts'; // prettier-ignore
 export { normals, slerp } from './scheduler/noise.ts';

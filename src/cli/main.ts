@@ -10,7 +10,7 @@ import { readTensor } from '../gpu/transfer.ts';
 import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
-import { qSample, sample, type SampleOptions } from '../sampler.ts';
+import { qSample, sample, type SampleOptions } from '../session/sample.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';

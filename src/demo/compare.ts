@@ -1,10 +1,10 @@
 /** The drawer "Compare": two samplers from the same noise, side by side. */
 
-import { resting } from '../export/recipe.ts';
+import { resting } from '../session/recipe.ts';
 import { readTensor } from '../gpu/transfer.ts';
-import { Player } from '../player.ts';
+import { Player } from '../session/player.ts';
 import type { Lease } from '../runtime.ts';
-import { stepsOf, type SampleOptions } from '../sampler.ts';
+import { stepsOf, type SampleOptions } from '../session/sample.ts';
 import { byId, input } from '../ui/dom.ts';
 import { nameOf } from './options.ts';
 import { Stage } from './stage.ts';

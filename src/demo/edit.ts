@@ -1,7 +1,7 @@
 /** The drawer "Edit": a picture to start from, a mask over it, and the slide between two seeds. */
 
 import { grid, toShares, toSigned } from '../core/pixels.ts';
-import { qSample, stepsOf, type SampleOptions } from '../sampler.ts';
+import { qSample, stepsOf, type SampleOptions } from '../session/sample.ts';
 import type { Shape } from '../tensor.ts';
 import { paintPixels, paintPlanes } from '../ui/canvas.ts';
 import { byId, input } from '../ui/dom.ts';

@@ -1,7 +1,7 @@
 /** The pictures of this visit, each with the recipe that makes it again. */
 
 import type { Pixels } from '../core/pixels.ts';
-import type { Recipe } from '../export/recipe.ts';
+import type { Recipe } from '../session/recipe.ts';
 import { paintPixels } from '../ui/canvas.ts';
 import { byId, h } from '../ui/dom.ts';
 

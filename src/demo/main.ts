@@ -11,14 +11,14 @@ import {
   resting,
   type Fork,
   type Recipe,
-} from '../export/recipe.ts';
+} from '../session/recipe.ts';
 import { openGpu } from '../gpu/device.ts';
 import type { Variants } from '../gpu/tape.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { variantsFor } from '../ops/variants.ts';
-import { Player } from '../player.ts';
+import { Player } from '../session/player.ts';
 import { acquire, type Lease } from '../runtime.ts';
-import type { SampleOptions } from '../sampler.ts';
+import type { SampleOptions } from '../session/sample.ts';
 import { SCHEDULERS } from '../scheduler/index.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { droppedFiles, type Notice } from '../weights/source.ts';

@@ -1,9 +1,9 @@
 /** The drawer "Share": links, tags, and files. The encoders are loaded when they are wanted. */
 
 import { grid, type Pixels } from '../core/pixels.ts';
-import { formatRecipe, RECIPE_KEYWORD, type Recipe } from '../export/recipe.ts';
-import { readTensor } from '../gpu/transfer.ts';
-import { termsOf, type Player, type StateView } from '../player.ts';
+import { formatRecipe, RECIPE_KEYWORD, type Recipe } from '../session/recipe.ts';
+import type { Player } from '../session/player.ts';
+import { readTerms, termsOf, type StateView } from '../session/state_view.ts';
 import type { Shape } from '../tensor.ts';
 import { quoted } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
@@ -13,14 +13,12 @@ const MOST_FRAMES = 120;
 /** An animation is about so many pixels high. */
 const SIDE = 384;
 
-/** What is shown of a stored state, in numbers; null where there is nothing. */
+/** A view of a stored state, in numbers; null if the state has none. */
 async function read(player: Player, k: number, view: StateView): Promise<Float32Array | null> {
   const state = player.at(k);
   const { gpu, model } = player.lease;
   const terms = state && termsOf(view, state, model.schedulerConfig);
-  if (!terms) return null;
-  const parts = await Promise.all(terms.map(({ tensor }) => readTensor(gpu, tensor)));
-  return parts[0]!.map((_, i) => terms.reduce((sum, { weight }, n) => sum + weight * parts[n]![i]!, 0));
+  return terms && readTerms(gpu, terms);
 }
 
 /** What stands on the stage, to the pixel, magnified in whole steps. */

@@ -1,7 +1,8 @@
 /** Canvases that show the state of a player; at most ten times a second, so that noise does not flicker. */
 
 import { Display } from '../display/display.ts';
-import { termsOf, type Player, type StateView } from '../player.ts';
+import type { Player } from '../session/player.ts';
+import { termsOf, type StateView } from '../session/state_view.ts';
 import { reducedMotion } from '../ui/motion.ts';
 
 export interface Target {

@@ -3,7 +3,7 @@
 import { encode } from 'fast-png';
 import type { Pixels } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
-import { chunksOf, join, textChunks, type Chunk } from './chunks.ts';
+import { chunksOf, join, textChunks, type Chunk } from '../core/png_chunks.ts';
 
 export interface ApngOptions {
   /** How often it plays; 0, for ever, unless given. */

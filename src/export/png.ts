@@ -2,7 +2,7 @@
 
 import { encode } from 'fast-png';
 import type { Pixels } from '../core/pixels.ts';
-import { chunksOf, join, textChunks } from './chunks.ts';
+import { chunksOf, join, textChunks } from '../core/png_chunks.ts';
 
 /** @param text keyword (1 to 79 Latin letters) -> text, written as iTXt in UTF-8 */
 export function png(picture: Pixels, text: Readonly<Record<string, string>> = {}): Uint8Array<ArrayBuffer> {

@@ -1,7 +1,7 @@
 /** Runs of the model for the views: states as numbers on the CPU, one turn a step, and single evaluations. */
 
 import { readTensor } from '../gpu/transfer.ts';
-import { sample, type SampleOptions } from '../sampler.ts';
+import { sample, type SampleOptions } from '../session/sample.ts';
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { noiseLevels } from '../scheduler/index.ts';
 import { epsHatOf, type PredictionType } from '../scheduler/prediction.ts';

@@ -11,7 +11,7 @@ import { pack, unpack } from '../../src/ops/pack.ts';
 import { replayTime } from '../../src/ops/tune.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { sample, type SampleOptions } from '../../src/session/sample.ts';
 import { makeSteps } from '../../src/scheduler/index.ts';
 import type { DType, Tensor } from '../../src/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';

@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import type { Browser, BrowserContextOptions, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { pngText } from '../../src/export/chunks.ts';
+import { pngText } from '../../src/core/png_chunks.ts';
 import { classify } from '../helpers/classifier.ts';
 import { launchBrowser, OUTPUT, pixels, serveSite } from './browser.ts';
 

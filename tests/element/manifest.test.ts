@@ -9,7 +9,7 @@ import { decode } from 'fast-png';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
-import { readRecipe } from '../../src/export/recipe.ts';
+import { readRecipe } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { PACKAGE, serveElement, type Site } from './page.ts';
 

@@ -16,12 +16,12 @@ import {
   recipeOptions,
   RECIPE_KEYWORD,
   resting,
-} from '../../src/export/recipe.ts';
+} from '../../src/session/recipe.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { Player } from '../../src/player.ts';
+import { Player } from '../../src/session/player.ts';
 import { Runtime } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { sample, type SampleOptions } from '../../src/session/sample.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { refusal } from '../helpers/refusal.ts';

@@ -5,9 +5,10 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { Player, termsOf, type StateView } from '../../src/player.ts';
+import { Player } from '../../src/session/player.ts';
+import { termsOf, type StateView } from '../../src/session/state_view.ts';
 import { Runtime, type Lease } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { sample, type SampleOptions } from '../../src/session/sample.ts';
 import { noiseLevels } from '../../src/scheduler/index.ts';
 import { expectClose } from '../helpers/array.ts';
 

@@ -1,16 +1,16 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
-import { DiffusionError, throwIfAborted } from './errors.ts';
-import { run, type Copy, type Recording, type Stretch } from './gpu/tape.ts';
-import { readBuffer } from './gpu/transfer.ts';
-import type { Model, StepPlan } from './model.ts';
-import { packRepaint } from './ops/repaint.ts';
-import { packUpdateStep } from './ops/update.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { beginFor, makeSteps, noiseLevels, type RunOptions } from './scheduler/index.ts';
-import { keyOf, normals, slerp, STREAM_X_T } from './scheduler/noise.ts';
-import { slotsOf, SLOTS, type Mix, type Step } from './scheduler/step.ts';
-import { sameShape, scalars, type Shape, type Tensor } from './tensor.ts';
+import { DiffusionError, throwIfAborted } from '../errors.ts';
+import { run, type Copy, type Recording, type Stretch } from '../gpu/tape.ts';
+import { readBuffer } from '../gpu/transfer.ts';
+import type { Model, StepPlan } from '../model.ts';
+import { packRepaint } from '../ops/repaint.ts';
+import { packUpdateStep } from '../ops/update.ts';
+import type { SchedulerConfig } from '../scheduler/config.ts';
+import { beginFor, makeSteps, noiseLevels, type RunOptions } from '../scheduler/index.ts';
+import { keyOf, normals, slerp, STREAM_X_T } from '../scheduler/noise.ts';
+import { slotsOf, SLOTS, type Mix, type Step } from '../scheduler/step.ts';
+import { sameShape, scalars, type Shape, type Tensor } from '../tensor.ts';
 
 export interface SampleOptions extends RunOptions {
   /** One class an image, null for "any". Its length is the number of images. */

@@ -8,17 +8,15 @@
  * same steps with the same noise, bit for bit.
  */
 
-import type { Term } from './display/display.ts';
-import { DiffusionError, toDiffusionError } from './errors.ts';
-import type { Gpu } from './gpu/device.ts';
-import { readTensor } from './gpu/transfer.ts';
-import { COPY_DST, COPY_SRC, STORAGE } from './gpu/usage.ts';
-import type { Lease } from './runtime.ts';
-import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sampler.ts';
-import type { SchedulerConfig } from './scheduler/config.ts';
-import { noiseLevels } from './scheduler/index.ts';
-import { slotsOf, type Step } from './scheduler/step.ts';
-import type { Tensor } from './tensor.ts';
+import { DiffusionError, toDiffusionError } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { readTensor } from '../gpu/transfer.ts';
+import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
+import type { Lease } from '../runtime.ts';
+import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sample.ts';
+import { noiseLevels } from '../scheduler/index.ts';
+import { slotsOf, type Step } from '../scheduler/step.ts';
+import type { Tensor } from '../tensor.ts';
 
 export type PlayerStatus = 'idle' | 'running' | 'paused' | 'done' | 'failed';
 
@@ -604,32 +602,3 @@ const frame = (): Promise<void> =>
       resolve();
     });
   });
-
-/** What of a state is shown: x_t, the predicted x_0, the predicted noise, or what the step changed. */
-export type StateView = 'x_t' | 'x0' | 'eps' | 'update';
-
-/**
- * What of a state a Display draws. The noise is shown at half, the update at a third of its expected size, so that both
- * keep to the range of grey.
- * @returns null at index 0 for all but x_t
- */
-export function termsOf(view: StateView, state: StoredState, config: SchedulerConfig): Term[] | null {
-  const { xT, x0Hat, before, step } = state;
-  if (view === 'x_t') return [{ tensor: xT, weight: 1 }];
-  if (!x0Hat || !step || !before) return null;
-  if (view === 'x0') return [{ tensor: x0Hat, weight: 1 }];
-  const level = noiseLevels(config);
-  const { a, s } = level(step.t);
-  if (view === 'eps')
-    return [
-      { tensor: before, weight: 0.5 / s },
-      { tensor: x0Hat, weight: (-0.5 * a) / s },
-    ];
-  // x_{t-1} - x_t = (a' - a) x0Hat + (s' - s) epsHat + noise, with x0Hat and epsHat of about unit size.
-  const to = level(step.tPrev);
-  const size = Math.max(Math.hypot(to.a - a, to.s - s, step.sigma), 0.02);
-  return [
-    { tensor: xT, weight: 1 / (3 * size) },
-    { tensor: before, weight: -1 / (3 * size) },
-  ];
-}

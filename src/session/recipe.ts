@@ -3,10 +3,10 @@
 import { isObject } from '../core/config_reader.ts';
 import { toShares, toSigned } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
-import type { Player } from '../player.ts';
-import type { SampleOptions } from '../sampler.ts';
+import type { Player } from './player.ts';
+import type { SampleOptions } from './sample.ts';
 import type { DType, Shape } from '../tensor.ts';
-import { pngText } from './chunks.ts';
+import { pngText } from '../core/png_chunks.ts';
 
 export const RECIPE_VERSION = 1;
 /** The keyword of the PNG text that holds a recipe. */
