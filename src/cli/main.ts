@@ -10,7 +10,9 @@ import { readTensor } from '../gpu/transfer.ts';
 import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
-import { qSample, sample, type SampleOptions } from '../session/sample.ts';
+import { qSample } from '../session/latents.ts';
+import { sample } from '../session/sample.ts';
+import { imageCount, type SampleOptions } from '../session/sample_options.ts';
 import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
@@ -314,7 +316,7 @@ async function picture(
 ): Promise<Float32Array<ArrayBuffer> | undefined> {
   const path = values[name];
   if (typeof path !== 'string') return undefined;
-  const count = options.labels?.length ?? options.count ?? 1;
+  const count = imageCount(options);
   const [height, width] = model.config.sampleSize ?? [0, 0];
   const one = await readPicture(path, [1, model.config.inChannels, height, width]);
   const all = new Float32Array(count * one.length);

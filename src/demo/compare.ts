@@ -1,10 +1,9 @@
 /** The drawer "Compare": two samplers from the same noise, side by side. */
 
-import { resting } from '../session/recipe.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { Player } from '../session/player.ts';
 import type { Lease } from '../runtime.ts';
-import { stepsOf, type SampleOptions } from '../session/sample.ts';
+import { stepsOf, type SampleOptions } from '../session/sample_options.ts';
 import { byId, input } from '../ui/dom.ts';
 import { nameOf } from './options.ts';
 import { Stage } from './stage.ts';
@@ -52,9 +51,9 @@ export class Compare {
       const caption = `${nameOf(options.scheduler ?? 'ddim')}, ${steps.length} looks`;
       byId(i === 0 ? 'caption-a' : 'caption-b').textContent = caption;
       this.#stages[i]!.show(own[i]!);
-      own[i]!.start(options);
+      void own[i]!.start(options);
     });
-    await Promise.all(own.map(resting));
+    await Promise.all(own.map((player) => player.settled()));
     if (own !== this.#players || own.some((p) => p.status !== 'done')) return;
     input('compare-at').disabled = false;
     input('compare-at').value = '1000';

@@ -1,7 +1,8 @@
 /** The drawer "Edit": a picture to start from, a mask over it, and the slide between two seeds. */
 
 import { grid, toShares, toSigned } from '../core/pixels.ts';
-import { qSample, stepsOf, type SampleOptions } from '../session/sample.ts';
+import { qSample } from '../session/latents.ts';
+import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
 import type { Shape } from '../tensor.ts';
 import { paintPixels, paintPlanes } from '../ui/canvas.ts';
 import { byId, input } from '../ui/dom.ts';
@@ -188,7 +189,7 @@ export class Edit {
     if (state.edit === 'slide')
       return { ...optionsOf(state, info, SLIDE), interpolate: [state.seed, state.seed2] };
     const base = optionsOf(state, info);
-    const count = base.labels?.length ?? base.count ?? 1;
+    const count = imageCount(base);
     const repeat = (bytes: Uint8Array): Uint8Array => {
       const out = new Uint8Array(count * bytes.length);
       for (let n = 0; n < count; n++) out.set(bytes, n * bytes.length);

@@ -8,7 +8,6 @@ import {
   makeRecipe,
   readRecipe,
   recipeOptions,
-  resting,
   type Fork,
   type Recipe,
 } from '../session/recipe.ts';
@@ -18,7 +17,7 @@ import { readTensor } from '../gpu/transfer.ts';
 import { variantsFor } from '../ops/variants.ts';
 import { Player } from '../session/player.ts';
 import { acquire, type Lease } from '../runtime.ts';
-import type { SampleOptions } from '../session/sample.ts';
+import { imageCount, type SampleOptions } from '../session/sample_options.ts';
 import { SCHEDULERS } from '../scheduler/index.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { droppedFiles, type Notice } from '../weights/source.ts';
@@ -486,11 +485,10 @@ async function draw(): Promise<void> {
     const asked = options();
     const player = new Player(model, { pace: pace(asked.steps ?? 50) });
     // Options that are refused leave the last picture where it is.
-    const refused = await firstState(player, asked);
-    if (refused) {
+    await player.start(asked).catch((error: unknown) => {
       player.destroy();
-      throw refused;
-    }
+      throw error;
+    });
     clearLanes();
     state = { ...state, branches: [] };
     addLane({ player, options: asked, forks: [], from: 0, at: 0, name: laneName(asked) });
@@ -507,21 +505,6 @@ async function draw(): Promise<void> {
   }
   opening = null;
   render();
-}
-
-/** Starts, and waits for x_T; the error where the options are refused. */
-function firstState(player: Player, asked: SampleOptions): Promise<DiffusionError | null> {
-  return new Promise((resolve) => {
-    const listening = new AbortController();
-    const { signal } = listening;
-    const end = (error: DiffusionError | null): void => {
-      listening.abort();
-      resolve(error);
-    };
-    player.addEventListener('step', () => end(null), { signal });
-    player.addEventListener('error', () => end(player.error), { signal });
-    player.start(asked);
-  });
 }
 
 async function retry(): Promise<void> {
@@ -570,7 +553,7 @@ async function keep(own: Lane): Promise<void> {
 
 const modelOf = (player: Player) => ({
   source: info!.address,
-  key: player.lease.source.key,
+  key: player.lease.source!.key,
   dtype: player.lease.model.dtype,
 });
 
@@ -605,9 +588,9 @@ async function fork(from: number, at: number, branch: Omit<Branch, 'from' | 'at'
   if (!parent) return;
   showError(null);
   const asked = parent.player.options ?? parent.options;
-  const changes = changesOf(branch, asked.labels?.length ?? asked.count ?? 1);
+  const changes = changesOf(branch, imageCount(asked));
   const player = parent.player.branch(at);
-  await resting(player);
+  await player.settled();
   const name = `${branch.sampler ? `${nameOf(branch.sampler)}, ` : ''}seed ${branch.seed}${branch.label === null ? '' : `, ${info?.labels[branch.label] ?? branch.label}`}`; // prettier-ignore
   const before = player.error;
   addLane({
@@ -620,7 +603,7 @@ async function fork(from: number, at: number, branch: Omit<Branch, 'from' | 'at'
   });
   activate(lanes.length - 1);
   player.fork(at, changes);
-  await resting(player).catch(() => {});
+  await player.settled().catch(() => {});
   if (player.error !== before && player.forks.at(-1) !== at) {
     // refused: the lane goes again
     lanes = lanes.filter((l) => l.player !== player);
@@ -655,7 +638,7 @@ async function drawWithForks(): Promise<void> {
   await draw();
   if (branches.length === 0 || !lanes[0]) return;
   state = { ...state, branches };
-  await resting(lanes[0].player);
+  await lanes[0].player.settled();
   for (const branch of branches) {
     if (lanes[branch.from]?.player.status !== 'done') return;
     await fork(branch.from, branch.at, branch);
@@ -701,7 +684,7 @@ async function bringBack(recipe: Recipe, picture: Pixels | null, text: string): 
   }
   pending = { recipe, hash: '' };
   const [label = null] = asked.labels ?? [];
-  const count = asked.labels?.length ?? asked.count ?? 1;
+  const count = imageCount(asked);
   const each = count > 1 && asked.labels?.every((k, n) => k === n % info!.classes);
   const run = recipeOptions(recipe);
   const [, c, height, width] = edit.shape;
@@ -754,24 +737,23 @@ async function drawPending(): Promise<void> {
     const model = await ready();
     const asked = recipeOptions(recipe);
     const player = new Player(model, { pace: pace(asked.steps ?? 50) });
-    const refused = await firstState(player, asked);
-    if (refused) throw refused;
+    await player.start(asked);
     clearLanes();
     addLane({ player, options: asked, forks: [], from: 0, at: 0, name: laneName(asked) });
     touched = false;
     activate(0);
     say('Drawing …');
     opening = null;
-    await resting(player);
+    await player.settled();
     for (const [i, { at, options: o }] of forks.entries()) {
       const parent = lanes[i];
       if (parent?.player.status !== 'done') return;
       const next = parent.player.branch(at);
-      await resting(next);
+      await next.settled();
       addLane({ player: next, options: asked, forks: forks.slice(0, i + 1), from: i, at, name: `seed ${o.seed ?? asked.seed ?? 0}` }); // prettier-ignore
       activate(lanes.length - 1);
       next.fork(at, o);
-      await resting(next);
+      await next.settled();
     }
   });
   opening = null;

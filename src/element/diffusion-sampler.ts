@@ -12,13 +12,13 @@ import { untilAborted } from '../core/abort.ts';
 import { megabytes } from '../core/format.ts';
 import { grid } from '../core/pixels.ts';
 import { Display } from '../display/display.ts';
-import { DiffusionError, throwIfAborted, toDiffusionError } from '../errors.ts';
+import { DiffusionError, isAbort, throwIfAborted, toDiffusionError } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
 import type { Model } from '../model.ts';
 import { Player } from '../session/player.ts';
 import { termsOf, type StateView } from '../session/state_view.ts';
 import { runtime, type AcquireOptions, type Lease } from '../runtime.ts';
-import type { SampleOptions } from '../session/sample.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import type { SchedulerName } from '../scheduler/index.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import type { Tensor } from '../tensor.ts';
@@ -389,7 +389,10 @@ export class DiffusionSampler extends Base {
     this.#rest();
     const player = await this.#load();
     if (this.#stale) await this.#start(player, true);
-    else await player.step();
+    else
+      await player.step().catch((error: unknown) => {
+        if (!isAbort(error)) throw error;
+      });
   }
 
   /** One step back, then waits. */
@@ -401,7 +404,7 @@ export class DiffusionSampler extends Base {
   /** Shows the state after k steps, then waits. */
   seek(k: number): void {
     this.#rest();
-    this.#player?.seek(k);
+    void this.#player?.seek(k);
   }
 
   /** Ends the run, or the download; the next `play` starts anew. */
@@ -416,7 +419,7 @@ export class DiffusionSampler extends Base {
   /** Goes on from state k with other settings; the states up to it stay. */
   fork(k: number, changes: Partial<SampleOptions>): void {
     this.#rest();
-    this.#player?.fork(k, changes);
+    void this.#player?.fork(k, changes);
   }
 
   /**
@@ -723,18 +726,8 @@ export class DiffusionSampler extends Base {
     this.#quarter = 0;
     this.#setValue('');
     this.#stale = false;
-    await new Promise<void>((resolve, reject) => {
-      const settled = new AbortController();
-      const { signal } = settled;
-      const end = (act: () => void) => () => {
-        settled.abort();
-        act();
-      };
-      player.addEventListener('step', end(resolve), { signal });
-      player.addEventListener('error', end(() => reject(player.error!)), { signal }); // prettier-ignore
-      // Stopped before the first state was there.
-      player.addEventListener('state', () => player.status === 'idle' && end(resolve)(), { signal });
-      player.start(options, paused);
+    await player.start(options, paused).catch((error: unknown) => {
+      if (!isAbort(error)) throw error; // stopped before the first state was there
     });
     if (player.error && player.status === 'failed') this.#stale = true;
   }

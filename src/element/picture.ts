@@ -12,7 +12,7 @@ export function recipeOf(player: Player, source: string): string {
   const { lease, options } = player;
   const { model } = lease;
   const shape = player.at(player.index)!.xT.shape;
-  return formatRecipe(makeRecipe({ source, key: lease.source.key, dtype: model.dtype }, options!, shape));
+  return formatRecipe(makeRecipe({ source, key: lease.source!.key, dtype: model.dtype }, options!, shape));
 }
 
 /** What a view shows of a state, as PNG. @param recipe goes into its metadata, unless empty */

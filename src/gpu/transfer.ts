@@ -1,4 +1,4 @@
-/** From GPU memory back to ours. Never inside the step loop. */
+/** Copies: from GPU memory to that of the CPU (never inside the step loop), and from tensor to tensor. */
 
 import { DiffusionError } from '../errors.ts';
 import { scalars, type Tensor } from '../tensor.ts';
@@ -40,4 +40,16 @@ export async function readTensor(gpu: Gpu, tensor: Tensor): Promise<Float32Array
     throw new Error(`${tensor.label}: only planar f32 tensors are read back`);
   const bytes = scalars(tensor.shape, 'planar') * 4;
   return new Float32Array(await readBuffer(gpu, tensor.storage.buffer!, bytes));
+}
+
+/** Copies tensors on the GPU in one submission; leaves out pairs that contain a null. */
+export function copyTensors(
+  device: GPUDevice,
+  pairs: readonly (readonly [from: Tensor | null, to: Tensor | null])[],
+): void {
+  const encoder = device.createCommandEncoder({ label: 'copy' });
+  for (const [from, to] of pairs)
+    if (from && to)
+      encoder.copyBufferToBuffer(from.storage.buffer!, 0, to.storage.buffer!, 0, from.storage.bytes);
+  device.queue.submit([encoder.finish()]);
 }

@@ -1,61 +1,30 @@
 /**
- * A run that can be played, paused, stepped, walked through backwards, and taken up from any of its states with other
- * options.
+ * A run that can be played, paused, stepped, walked through backwards, and forked from any of its states.
  *
- * After each step x_t, x0Hat and what the sampler remembers are copied, on the GPU. When the copies of all states would
- * take more than the budget, every k-th is kept and what lies between is computed again. A run is a chain of segments,
- * one for each fork: the state that a segment starts from is always kept, and every other state follows from it by the
- * same steps with the same noise, bit for bit.
+ * After each step x_t, x0Hat and the sampler's memory are copied on the GPU. If the copies of all states would exceed the
+ * budget, every k-th is kept and the states between are computed again. A run is a chain of segments, one for each fork:
+ * the state that a segment starts from is always kept, and every other state follows from it by the same steps with the
+ * same noise, bit for bit.
  */
 
-import { DiffusionError, toDiffusionError } from '../errors.ts';
-import type { Gpu } from '../gpu/device.ts';
+import { abortError, DiffusionError, toDiffusionError } from '../errors.ts';
 import { readTensor } from '../gpu/transfer.ts';
-import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
-import type { Lease } from '../runtime.ts';
-import { copyTensors, sample, stepsOf, type Sample, type SampleOptions } from './sample.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { slotsOf, type Step } from '../scheduler/step.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Model } from '../model.ts';
+import { Checkpoints, type Checkpoint, type StoredState } from './checkpoints.ts';
+import { continuation, type ForkState, type Segment } from './fork.ts';
+import { accessTo, type ModelAccess } from './model_access.ts';
+import { nextFrame } from './pace.ts';
+import { sample, type Sample } from './sample.ts';
+import { stepsOf, type SampleOptions } from './sample_options.ts';
 
+export type { StoredState };
 export type PlayerStatus = 'idle' | 'running' | 'paused' | 'done' | 'failed';
 
 export interface PlayerOptions {
-  /** Bytes of GPU memory for stored states; 64 MiB unless given. */
+  /** Bytes of GPU memory for stored states; default 64 MiB. */
   readonly budget?: number;
-  /** Awaited after every step that is shown; until the next frame unless given. */
+  /** Awaited after every step that is shown; default: a moment, so that the browser can paint. */
   readonly pace?: () => Promise<void>;
-}
-
-/** A state of the run. Its tensors are copies, valid until the run is started anew, cut by a fork, or destroyed. */
-export interface StoredState {
-  readonly index: number;
-  /** The timestep that the state stands at; -1 at the end. */
-  readonly t: number;
-  /** The step that led here; null at index 0. */
-  readonly step: Step | null;
-  readonly xT: Tensor;
-  /** Null at index 0. */
-  readonly x0Hat: Tensor | null;
-  /** x_t before the step; null at index 0. */
-  readonly before: Tensor | null;
-}
-
-interface Kept extends Omit<StoredState, 'before'> {
-  /** That the tensors are of. */
-  readonly gpu: Gpu;
-  readonly history: Tensor | null;
-  /** Null where it is the state kept before this one. */
-  readonly ownBefore: Tensor | null;
-}
-
-/** How the states past `start` are made. An index of the run is one in the sampler's list plus `offset`. */
-interface Segment {
-  readonly start: number;
-  readonly offset: number;
-  readonly options: SampleOptions;
-  /** Starts from its options; else from the state kept at `start`, in the middle of the sampler's list. */
-  readonly own: boolean;
 }
 
 /** The sampler, standing at a state. */
@@ -66,34 +35,42 @@ interface Head {
   sample: Sample;
 }
 
-/** Events: `state` (the status has changed), `step` (another state is shown), `done`, `error`. */
+/**
+ * Events: `state` (the status has changed), `step` (another state is shown), `done`, `error`.
+ *
+ * Methods that compute return promises. A failure rejects the promise and fires `error`, so a caller may ignore either. A
+ * command that another one overtakes rejects with `aborted`.
+ */
 export class Player extends EventTarget {
-  readonly lease: Lease;
-  /** Of the last `error` event. Options that make no sense leave the run before them as it was. */
+  readonly lease: ModelAccess;
+  /** The error of the last `error` event. Options that are refused leave the run before them as it was. */
   error: DiffusionError | null = null;
   readonly #budget: number;
   readonly #pace: () => Promise<void>;
   #status: PlayerStatus = 'idle';
   #segments: readonly Segment[] = [];
-  readonly #stored = new Map<number, Kept>();
-  /** The last state computed, where it is none of those that are kept. */
-  #loose: Kept | null = null;
-  #stride = 1;
-  #refused = 0;
+  readonly #states: Checkpoints;
   #index = 0;
   #steps = 0;
   #head: Head | null = null;
-  /** Commands run one after the other; a new one asks the one under way to end after its step. */
+  /** Commands run one after the other; a new one makes the one under way end after its step. */
   #work: Promise<void> = Promise.resolve();
+  /** Settles with the last command. */
+  #outcome: Promise<void> = Promise.resolve();
   #generation = 0;
   #destroyed = false;
 
-  constructor(lease: Lease, { budget = 64 * 2 ** 20, pace = frame }: PlayerOptions = {}) {
+  /** @param on a lease; or a model that the caller loaded, and frees after the player */
+  constructor(
+    on: Model | ModelAccess,
+    { budget = 64 * 2 ** 20, pace = () => nextFrame(0) }: PlayerOptions = {},
+  ) {
     super();
-    this.lease = lease;
+    this.lease = accessTo(on);
     this.#budget = budget;
     this.#pace = pace;
-    lease.addEventListener('rebuilt', this.#rebuilt);
+    this.#states = new Checkpoints(this.lease, budget, (k) => this.#pinned(k));
+    this.lease.addEventListener('rebuilt', this.#rebuilt);
   }
 
   get status(): PlayerStatus {
@@ -107,47 +84,50 @@ export class Player extends EventTarget {
   get steps(): number {
     return this.#steps;
   }
-  /** The timestep of the state shown; -1 at the end and while there is none. */
+  /** The timestep of the state shown; -1 at the end, and while there is no state. */
   get t(): number {
     return this.at(this.#index)?.t ?? -1;
   }
-  /** Those that the steps after the state shown are taken with. */
+  /** The options of the steps after the state shown. */
   get options(): SampleOptions | null {
     return this.#segments.findLast((s) => s.start <= this.#index)?.options ?? null;
   }
   /** Indices of the states that can be shown without computing, ascending. */
   get stored(): readonly number[] {
-    return [...this.#stored.keys()].sort((a, b) => a - b);
+    return this.#states.indices;
   }
-  /** Where the run was forked, ascending. */
+  /** The states at which the run was forked, ascending. */
   get forks(): readonly number[] {
     return this.#segments.slice(1).map((s) => s.start);
   }
 
-  /** What is stored of state k; null where it must be computed first (`seek` does, and the player after a lost device). */
+  /** State k, if it is stored; null if it must be computed first, as `seek` does. */
   at(k: number): StoredState | null {
-    const kept = this.#at(k);
-    if (kept?.gpu !== this.lease.gpu) return null; // of a device that was lost since
-    return { ...kept, before: kept.ownBefore ?? this.#stored.get(k - 1)?.xT ?? null };
+    return this.#states.state(k);
   }
 
-  /** A new run. Its errors come as an `error` event. @param paused stop at x_T */
-  start(options: SampleOptions, paused = false): void {
-    void this.#command('running', async (current) => {
+  /**
+   * Starts a new run. Resolves when its first state is shown; the run goes on.
+   * @param paused stops at x_T
+   * @throws what `sample` throws, if the options are refused; aborted
+   */
+  start(options: SampleOptions, paused = false): Promise<void> {
+    return this.#command('running', async (current, reached) => {
       await this.#closeHead();
       const segment: Segment = { start: 0, offset: 0, options, own: true };
       const head = await this.#open(segment, null);
-      this.#forget(); // not before: options that are refused leave the last run as it was
+      this.#states.clear(); // not before: options that are refused leave the last run as it was
       this.#segments = [segment];
       this.#head = head;
       this.#steps = head.sample.steps;
       this.#keep(head, null);
       this.#show(0);
+      reached();
       await this.#drive(paused ? 0 : this.#steps, current);
     });
   }
 
-  /** On to the end; from the end, from the start again. */
+  /** Plays on to the end; from the end, again from the start. */
   play(): void {
     if (this.#segments.length === 0) return;
     void this.#command('running', async (current) => {
@@ -156,12 +136,12 @@ export class Player extends EventTarget {
     });
   }
 
-  /** Stops after the step under way, and gives the working memory back. */
+  /** Stops after the step under way, and frees the working memory. */
   pause(): void {
     if (this.#status === 'running') void this.#command('paused', () => this.#rest());
   }
 
-  /** One step on, then waits. Resolves when it is shown. */
+  /** Takes one step, then waits. Resolves when it is shown. @throws what `sample` throws; aborted */
   step(): Promise<void> {
     if (this.#segments.length === 0) return Promise.resolve();
     return this.#command('running', (current) =>
@@ -169,27 +149,32 @@ export class Player extends EventTarget {
     );
   }
 
-  /** One step back, then waits. */
+  /** Shows the state before, then waits. */
   stepBack(): void {
-    this.seek(this.#index - 1);
+    void this.seek(this.#index - 1);
   }
 
-  /** Shows state k, computing it where it is not stored, then waits. k is rounded and clamped to the run. */
-  seek(k: number): void {
-    if (this.#segments.length === 0 || Number.isNaN(k)) return;
-    const to = Math.round(Math.min(Math.max(k, 0), this.#steps));
-    if (this.#at(to) && this.#status !== 'running') {
+  /**
+   * Shows state k, computed if it is not stored, then waits. Resolves when it is shown.
+   * @param k rounded and clamped to the run
+   * @throws what `sample` throws; aborted
+   */
+  seek(k: number): Promise<void> {
+    if (this.#segments.length === 0 || Number.isNaN(k)) return Promise.resolve();
+    const to = this.#clamp(k, this.#steps);
+    if (this.#states.at(to) && this.#status !== 'running') {
+      this.#outcome = Promise.resolve();
       this.#show(to);
       this.#setStatus(this.#restStatus());
-      return;
+      return this.#outcome;
     }
-    void this.#command('running', async (current) => {
+    return this.#command('running', async (current) => {
       await this.#bring(to, current);
       if (current()) await this.#rest();
     });
   }
 
-  /** Ends the run and gives the working memory back; what is stored can still be looked at, or played on from. */
+  /** Ends the run and frees the working memory; the stored states can still be shown, or played on from. */
   stop(): void {
     if (this.#status === 'idle') return;
     this.#head?.abort.abort();
@@ -197,38 +182,37 @@ export class Player extends EventTarget {
   }
 
   /**
-   * Goes on from state k with changed options, then to the end; waits at k where `paused`. Where nothing changes that the
-   * steps depend on, the run comes out the same, bit for bit. A sampler with another list of steps starts anew in it, at
-   * its first timestep that is not above that of state k; the state is carried there along the line of its last x0Hat.
+   * Continues from state k with changed options to the end, or waits at k if `paused`. Resolves when the options are
+   * accepted and state k is shown. If nothing changes that the steps depend on, the run comes out the same, bit for bit. A
+   * sampler with another list of steps starts in it at its first timestep that is not above that of state k; the state is
+   * carried there along the line of its last x0Hat.
+   * @throws bad-option and what `sample` throws; aborted
    */
-  fork(k: number, changes: Partial<SampleOptions>, paused = false): void {
-    if (this.#segments.length === 0 || Number.isNaN(k)) return;
-    void this.#command('running', async (current) => {
-      await this.#bring(Math.round(Math.min(Math.max(k, 0), this.#steps)), current);
+  fork(k: number, changes: Partial<SampleOptions>, paused = false): Promise<void> {
+    if (this.#segments.length === 0 || Number.isNaN(k)) return Promise.resolve();
+    return this.#command('running', async (current, reached) => {
+      await this.#bring(this.#clamp(k, this.#steps), current);
       if (!current()) return;
       await this.#closeHead();
       const at = this.#index;
-      const { segment, steps } = await this.#continuation(at, changes);
+      const trunk = this.#segments.findLast((s) => s.start <= at)!;
+      const { schedulerConfig } = this.lease.model;
+      const { segment, steps } = await continuation(schedulerConfig, trunk, at, changes, () =>
+        this.#read(at),
+      );
       if (!current()) return;
-      for (const [index, kept] of this.#stored)
-        if (index > at) {
-          this.#stored.delete(index);
-          free(kept);
-        }
-      if (this.#loose?.index === at) {
-        this.#stored.set(at, this.#loose); // where a segment starts is kept
-        this.#loose = null;
-      }
+      this.#states.cut(at);
       this.#segments = [...this.#segments.filter((s, i) => i === 0 || s.start < at), segment];
       this.#steps = steps;
       this.#show(at);
+      reached();
       await this.#drive(paused ? at : steps, current);
     });
   }
 
   /**
-   * Another player, resting at state k of the same run: its own copies of what is stored up to there. What is forked or
-   * played in one leaves the other alone.
+   * Another player, resting at state k of the same run, with copies of the states stored up to there. Each of the two may
+   * be forked and played without an effect on the other.
    */
   branch(k: number): Player {
     const other = new Player(this.lease, { budget: this.#budget, pace: this.#pace });
@@ -236,27 +220,22 @@ export class Player extends EventTarget {
     other.#segments = this.#segments.filter((segment, i) => i === 0 || segment.start < k);
     const { options, offset } = other.#segments.at(-1)!;
     other.#steps = stepsOf(this.lease.model.schedulerConfig, options).length + offset;
-    const at = Math.round(Math.min(Math.max(k, 0), other.#steps));
-    other.#stride = this.#stride;
-    for (const [index, kept] of this.#stored) {
-      if (index > at) continue;
-      const [xT, x0Hat, history, ownBefore] = other.#copies([
-        kept.xT,
-        kept.x0Hat,
-        kept.history,
-        kept.ownBefore,
-      ]);
-      other.#stored.set(index, { ...kept, xT: xT!, x0Hat: x0Hat!, history: history!, ownBefore: ownBefore! });
-    }
-    if (at > 0 && !other.#at(at)) other.seek(at);
-    else if (other.#at(at)) {
+    const at = this.#clamp(k, other.#steps);
+    this.#states.copyTo(other.#states, at);
+    if (other.#states.at(at)) {
       other.#show(at);
       other.#setStatus(other.#restStatus());
-    }
+    } else if (at > 0) void other.seek(at);
     return other;
   }
 
-  /** Frees everything, when the step under way has ended; the lease stays the caller's. */
+  /** Resolves when the player has come to rest. @throws the error that the last command ended with */
+  async settled(): Promise<void> {
+    for (let outcome: Promise<void> | null = null; outcome !== this.#outcome;)
+      await (outcome = this.#outcome);
+  }
+
+  /** Frees everything, after the step under way; the lease stays the caller's. */
   destroy(): void {
     this.#destroyed = true;
     this.#generation++;
@@ -265,36 +244,52 @@ export class Player extends EventTarget {
     this.#status = 'idle';
     this.#work = this.#work.then(async () => {
       await this.#closeHead();
-      this.#forget();
+      this.#states.clear();
       this.#segments = [];
     });
   }
 
   // ---- commands -------------------------------------------------------------------------------------------
 
-  /** Runs when the command under way has ended, which it does at its next step. */
-  #command(status: PlayerStatus, run: (current: () => boolean) => Promise<void>): Promise<void> {
-    if (this.#destroyed) return Promise.resolve();
+  /**
+   * Runs when the command under way has ended, which it does at its next step.
+   * @param run `reached` settles the promise before the command ends
+   */
+  #command(
+    status: PlayerStatus,
+    run: (current: () => boolean, reached: () => void) => Promise<void>,
+  ): Promise<void> {
     const generation = ++this.#generation;
-    const current = (): boolean => generation === this.#generation;
-    this.#setStatus(status);
-    this.#work = this.#work.then(async () => {
-      if (!current()) return;
+    const current = (): boolean => generation === this.#generation && !this.#destroyed;
+    let reached!: () => void;
+    let refused!: (error: DiffusionError) => void;
+    const result = new Promise<void>((resolve, reject) => ([reached, refused] = [resolve, reject]));
+    result.catch(() => {}); // the caller may listen to `error` instead
+    if (this.#destroyed) refused(abortError());
+    else this.#setStatus(status);
+    const outcome = this.#work.then(async () => {
       try {
-        await run(current);
-      } catch (error) {
+        if (current()) await run(current, reached);
+        if (current()) reached();
+        else refused(abortError());
+      } catch (cause) {
         await this.#closeHead();
-        if (current()) this.#fail(error);
+        const error = toDiffusionError(cause, 'run');
+        refused(error);
+        if (!current() || error.code === 'aborted') return;
+        this.#fail(error);
+        throw error;
       }
     });
-    return this.#work;
+    this.#outcome = outcome;
+    this.#work = outcome.catch(() => {});
+    return result;
   }
 
-  #fail(error: unknown): void {
-    if (error instanceof DiffusionError && error.code === 'aborted') return;
-    this.error = toDiffusionError(error, 'run');
-    const harmless = this.error.code === 'bad-option' || this.error.code === 'bad-input';
-    this.#setStatus(harmless && this.#at(this.#index) ? this.#restStatus() : 'failed');
+  #fail(error: DiffusionError): void {
+    this.error = error;
+    const harmless = error.code === 'bad-option' || error.code === 'bad-input';
+    this.#setStatus(harmless && this.#states.at(this.#index) ? this.#restStatus() : 'failed');
     this.dispatchEvent(new Event('error'));
   }
 
@@ -331,13 +326,13 @@ export class Player extends EventTarget {
     if (this.#status === 'done') this.dispatchEvent(new Event('done'));
   }
 
-  /** What rested when the device was lost is brought back; a run under way finds out by itself. */
+  /** After a lost device: computes again what was shown at rest. A run under way notices the loss by itself. */
   #rebuilt = (): void => {
     if (this.#status === 'running' || this.#segments.length === 0) return;
     const [index, status] = [this.#index, this.#status];
     void this.#command(status, async (current) => {
       await this.#closeHead();
-      this.#forget();
+      this.#states.clear();
       await this.#bring(index, current);
       await this.#closeHead();
     });
@@ -345,25 +340,34 @@ export class Player extends EventTarget {
 
   // ---- states ---------------------------------------------------------------------------------------------
 
-  #at(k: number): Kept | null {
-    return this.#stored.get(k) ?? (this.#loose?.index === k ? this.#loose : null);
+  #clamp = (k: number, steps: number): number => Math.round(Math.min(Math.max(k, 0), steps));
+
+  #pinned(index: number): boolean {
+    return index === 0 || index === this.#steps || this.#segments.some((s) => s.start === index);
   }
 
-  /** Makes state k, from the nearest one before it that is kept, and shows it. A loss of the device is made good once. */
+  async #read(k: number): Promise<ForkState> {
+    const { gpu } = this.lease;
+    const { t, xT, x0Hat } = this.at(k)!;
+    const read = [readTensor(gpu, xT), x0Hat && readTensor(gpu, x0Hat)] as const;
+    return { t, xT: await read[0], x0Hat: await read[1] };
+  }
+
+  /** Makes state k, from the nearest one before it that is kept, and shows it. Recovers once from a lost device. */
   async #bring(k: number, current: () => boolean): Promise<void> {
     try {
       await this.#compute(k, current);
     } catch (error) {
       if (!(await this.#isLoss(error))) throw error;
       await this.#closeHead();
-      this.#forget();
+      this.#states.clear();
       await this.lease.ready();
       await this.#compute(k, current);
     }
     if (current()) this.#show(k);
   }
 
-  /** After a loss, promises may reject with anything: the device itself is asked. */
+  /** After a loss, promises may reject with anything, so the device itself decides. */
   async #isLoss(error: unknown): Promise<boolean> {
     if (error instanceof DiffusionError && error.code !== 'gpu-error') return error.code === 'device-lost';
     const later = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 200));
@@ -371,32 +375,33 @@ export class Player extends EventTarget {
   }
 
   async #compute(k: number, current: () => boolean): Promise<void> {
-    while (!this.#at(k) && current()) {
+    while (!this.#states.at(k) && current()) {
       const segment = this.#segments.findLast((s) => s.start < k) ?? this.#segments[0]!;
       const standing = this.#head?.segment === segment ? this.#head.sample.index + segment.offset : -1;
-      const nearest = Math.max(
-        -1,
-        ...[...this.#stored.keys(), this.#loose?.index ?? -1].filter((i) => i < k),
-      );
+      const nearest = this.#states.before(k);
       if (standing >= nearest && standing >= 0 && standing < k) {
         await this.#advance(this.#head!);
       } else if (nearest < segment.start && !segment.own) {
         await this.#compute(segment.start, current); // the trunk, after a loss
       } else {
         await this.#closeHead();
-        const head = await this.#open(segment, nearest >= segment.start ? this.#at(nearest) : null);
+        const head = await this.#open(segment, nearest >= segment.start ? this.#states.at(nearest) : null);
         this.#head = head;
-        if (!this.#at(head.sample.index + segment.offset)) this.#keep(head, null);
+        if (!this.#states.at(head.sample.index + segment.offset)) this.#keep(head, null);
       }
     }
   }
 
-  /** The sampler of a segment at a state that is kept, or where its options start it. */
-  async #open(segment: Segment, kept: Kept | null): Promise<Head> {
+  /** Opens the sampler of a segment at a checkpoint, or at the start that its options give. */
+  async #open(segment: Segment, from: Checkpoint | null): Promise<Head> {
     const abort = new AbortController();
     const options: SampleOptions = { ...segment.options, signal: abort.signal };
-    const from = kept && !(segment.own && kept.index === segment.start) ? kept : null;
-    const resume = from && { index: from.index - segment.offset, xT: from.xT, history: from.history };
+    const middle = from && !(segment.own && from.index === segment.start) ? from : null;
+    const resume = middle && {
+      index: middle.index - segment.offset,
+      xT: middle.xT,
+      history: middle.history,
+    };
     return this.lease.turn(async () => {
       const run = sample(this.lease.model, resume ? { ...options, resume } : options);
       const { value } = await run.next();
@@ -404,12 +409,11 @@ export class Player extends EventTarget {
     });
   }
 
+  /** Takes a step and copies its state, in one turn. */
   async #advance(head: Head): Promise<void> {
     await this.lease.turn(async () => {
       const index = head.sample.index + head.segment.offset;
-      // The state before is copied where it may be gone when somebody wants to see the difference.
-      const before =
-        this.#stride === 1 && this.#stored.has(index) ? null : this.#copies([head.sample.xT])[0]!;
+      const before = this.#states.copyBefore(index, head.sample.xT);
       try {
         const { value } = await head.run.next();
         head.sample = value as Sample;
@@ -421,91 +425,10 @@ export class Player extends EventTarget {
     });
   }
 
-  #keep({ sample, segment }: Head, ownBefore: Tensor | null): void {
-    const { t, step } = sample;
+  #keep({ sample, segment }: Head, ownBefore: Checkpoint['ownBefore']): void {
     const index = sample.index + segment.offset;
-    const [xT, x0Hat, history] = this.#copies([sample.xT, sample.x0Hat, sample.history]);
-    const kept: Kept = {
-      gpu: this.lease.gpu,
-      index,
-      t,
-      step,
-      xT: xT!,
-      x0Hat: x0Hat!,
-      history: history!,
-      ownBefore,
-    };
-    if (this.#loose) free(this.#loose);
-    this.#loose = null;
-    if (index === 0) {
-      // Later states have x0Hat, too; where not all are kept, also the state before each.
-      const bytes = 2 * sample.xT.storage.bytes + (sample.history?.storage.bytes ?? 0);
-      const states = this.#steps + 1;
-      this.#stride =
-        bytes * states <= this.#budget
-          ? 1
-          : Math.ceil(((bytes + sample.xT.storage.bytes) * states) / this.#budget);
-    }
-    if (this.#pinned(index) || index % this.#stride === 0) this.#stored.set(index, kept);
-    else this.#loose = kept;
-  }
-
-  #pinned(index: number): boolean {
-    return index === 0 || index === this.#steps || this.#segments.some((s) => s.start === index);
-  }
-
-  /** Copies on the GPU. Where it has no room for them, fewer states are kept from now on. */
-  #copies(tensors: readonly (Tensor | null)[]): (Tensor | null)[] {
-    const { gpu } = this.lease;
-    const { device } = gpu;
-    if (this.#refused >= 3)
-      throw new DiffusionError(
-        'out-of-memory',
-        'The GPU has no room for the states of the run.',
-        'Draw fewer pictures at a time.',
-      );
-    device.pushErrorScope('validation');
-    device.pushErrorScope('out-of-memory');
-    const copies = tensors.map((tensor): Tensor | null => {
-      if (!tensor) return null;
-      const { bytes, label } = tensor.storage;
-      const buffer = device.createBuffer({
-        label: `state.${label}`,
-        size: bytes,
-        usage: STORAGE | COPY_SRC | COPY_DST,
-      });
-      return { ...tensor, storage: { bytes, label, buffer, pinned: true } };
-    });
-    copyTensors(
-      device,
-      tensors.map((tensor, i) => [tensor, copies[i]!]),
-    );
-    Promise.all([device.popErrorScope(), device.popErrorScope()]).then(
-      ([memory]) => {
-        if (memory) this.#thin(copies);
-        else this.#refused = 0;
-      },
-      () => {}, // the device is gone, which the next step finds
-    );
-    return copies;
-  }
-
-  #thin(failed: readonly (Tensor | null)[]): void {
-    this.#refused++;
-    this.#stride *= 2;
-    for (const [index, kept] of this.#stored)
-      if (failed.includes(kept.xT) || (index % this.#stride !== 0 && !this.#pinned(index))) {
-        this.#stored.delete(index);
-        free(kept);
-      }
-    if (failed.includes(this.#loose?.xT ?? null)) this.#loose = null;
-  }
-
-  #forget(): void {
-    for (const kept of this.#stored.values()) free(kept);
-    this.#stored.clear();
-    if (this.#loose) free(this.#loose);
-    this.#loose = null;
+    if (index === 0) this.#states.plan(sample, this.#steps + 1);
+    this.#states.keep(index, sample, ownBefore);
   }
 
   async #closeHead(): Promise<void> {
@@ -513,92 +436,4 @@ export class Player extends EventTarget {
     this.#head = null;
     await head?.run.return().catch(() => {});
   }
-
-  /** How the run goes on from state `at` with other options, and how many steps it then has. */
-  async #continuation(
-    at: number,
-    changes: Partial<SampleOptions>,
-  ): Promise<{ segment: Segment; steps: number }> {
-    const { gpu, model } = this.lease;
-    const trunk = this.#segments.findLast((s) => s.start <= at)!;
-    const options: SampleOptions = { ...trunk.options, ...changes };
-    const count = (o: SampleOptions): number => o.labels?.length ?? o.count ?? 1;
-    if (count(options) !== count(trunk.options))
-      throw new DiffusionError(
-        'bad-option',
-        `The run has ${count(trunk.options)} pictures, and goes on with ${count(options)}.`,
-        'Keep their number, or start a new run.',
-      );
-    const config = model.schedulerConfig;
-    const [now, then] = [stepsOf(config, options), stepsOf(config, trunk.options)];
-    const same = (a: Step, b: Step | undefined): boolean => a.t === b?.t && a.tPrev === b.tPrev;
-    if (
-      (options.scheduler ?? config.scheduler) === (trunk.options.scheduler ?? config.scheduler) &&
-      now.length === then.length &&
-      slotsOf(now) === slotsOf(then) &&
-      now.every((step, i) => same(step, then[i]))
-    ) {
-      const own = trunk.own && at === trunk.start && at > 0;
-      return { segment: { start: at, offset: trunk.offset, options, own }, steps: now.length + trunk.offset };
-    }
-    if (options.mask)
-      throw new DiffusionError(
-        'bad-option',
-        'A run that keeps a part of a picture keeps its list of steps.',
-        'Change the seed, the label or the guidance, or start a new run.',
-      );
-
-    const { init, ...rest }: { -readonly [K in keyof SampleOptions]: SampleOptions[K] } = options;
-    delete rest.strength;
-    delete rest.z;
-    const state = this.at(at)!;
-    const xT = await readTensor(gpu, state.xT);
-    const clean = state.x0Hat ? await readTensor(gpu, state.x0Hat) : init;
-    const from = (begin: number): Step | undefined => {
-      try {
-        return stepsOf(config, { ...rest, begin })[0];
-      } catch (error) {
-        if (begin === 0) throw error;
-        return undefined; // nothing is left to do
-      }
-    };
-    let begin = 0;
-    if (clean) {
-      for (let above = options.timesteps?.length ?? options.steps ?? config.T; begin < above;) {
-        const middle = (begin + above) >> 1;
-        if ((from(middle)?.t ?? -1) > state.t) begin = middle + 1;
-        else above = middle;
-      }
-    }
-    const first = from(begin);
-    if (!first)
-      throw new DiffusionError(
-        'bad-option',
-        `The new steps have nothing to do below timestep ${state.t}.`,
-        'Fork earlier, or take more steps.',
-      );
-    if (clean && first.t !== state.t) {
-      const level = noiseLevels(config);
-      const [here, there] = [level(state.t), level(first.t)];
-      const [ofX, ofClean] = [there.s / here.s, there.a - (here.a * there.s) / here.s];
-      for (let i = 0; i < xT.length; i++) xT[i] = ofX * xT[i]! + ofClean * clean[i]!;
-    }
-    const continued: SampleOptions = { ...rest, xT, begin };
-    const steps = at + stepsOf(config, continued).length;
-    return { segment: { start: at, offset: at, options: continued, own: true }, steps };
-  }
 }
-
-function free(kept: Kept): void {
-  for (const tensor of [kept.xT, kept.x0Hat, kept.history, kept.ownBefore]) tensor?.storage.buffer!.destroy();
-}
-
-/** Until the browser has had the chance to show what was drawn; hidden tabs and Node get no frames. */
-const frame = (): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, globalThis.document?.hidden === false ? 100 : 0);
-    globalThis.requestAnimationFrame?.(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });

@@ -4,7 +4,7 @@ import { isObject } from '../core/config_reader.ts';
 import { toShares, toSigned } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Player } from './player.ts';
-import type { SampleOptions } from './sample.ts';
+import type { SampleOptions } from './sample_options.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { pngText } from '../core/png_chunks.ts';
 
@@ -122,28 +122,12 @@ export function recipeOptions({ options, init, mask }: Recipe): SampleOptions {
  */
 export async function playRecipe(player: Player, recipe: Recipe): Promise<void> {
   const { forks = [] } = recipe;
-  player.start(recipeOptions(recipe), forks.length > 0);
-  await resting(player);
+  await player.start(recipeOptions(recipe), forks.length > 0);
+  await player.settled();
   for (const [i, { at, options }] of forks.entries()) {
-    player.fork(at, options, i < forks.length - 1);
-    await resting(player);
+    await player.fork(at, options, i < forks.length - 1);
+    await player.settled();
   }
-}
-
-/** Resolves when the player has come to rest. @throws the player's error, where the run failed */
-export async function resting(player: Player): Promise<void> {
-  const before = player.error;
-  await new Promise<void>((resolve) => {
-    const listening = new AbortController();
-    const look = (): void => {
-      if (player.status === 'running') return;
-      listening.abort();
-      resolve();
-    };
-    player.addEventListener('state', look, { signal: listening.signal });
-    look();
-  });
-  if (player.error !== before) throw player.error as DiffusionError;
 }
 
 export const formatRecipe = (recipe: Recipe): string => JSON.stringify(recipe, null, 1);

@@ -1,7 +1,7 @@
 /** Classifier-free guidance: one seed, w from 0 to 8, and what it multiplies, eps_class - eps_null, as a picture. */
 
 import { DiffusionError } from '../errors.ts';
-import type { SampleOptions } from '../session/sample.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';
 import type { Step } from '../scheduler/step.ts';
 import { affineStep } from './affine.ts';

@@ -3,7 +3,7 @@
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
-import { qSample } from '../session/sample.ts';
+import { qSample } from '../session/latents.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {

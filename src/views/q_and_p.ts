@@ -3,7 +3,7 @@
  * KL, and its sum as the variational bound of this very picture (DDPM eq. 5 to 7 and 13).
  */
 
-import { qSample } from '../session/sample.ts';
+import { qSample } from '../session/latents.ts';
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { makeSteps, noiseLevels } from '../scheduler/index.ts';
 import { normals } from '../scheduler/noise.ts';

@@ -1,7 +1,8 @@
 /** Runs of the model for the views: states as numbers on the CPU, one turn a step, and single evaluations. */
 
 import { readTensor } from '../gpu/transfer.ts';
-import { sample, type SampleOptions } from '../session/sample.ts';
+import { sample } from '../session/sample.ts';
+import { imageCount, type SampleOptions } from '../session/sample_options.ts';
 import type { SchedulerConfig } from '../scheduler/config.ts';
 import { noiseLevels } from '../scheduler/index.ts';
 import { epsHatOf, type PredictionType } from '../scheduler/prediction.ts';
@@ -39,7 +40,7 @@ export async function trace(
   signal: AbortSignal,
   on: (states: readonly TraceState[], steps: number, done: number) => void = () => {},
 ): Promise<TraceState[]> {
-  const count = options.labels?.length ?? options.count ?? 1;
+  const count = imageCount(options);
   const group = together(lease);
   const { length } = sizeOf(lease);
   const groups: TraceState[][] = [];

@@ -1,6 +1,6 @@
 /** Which solver for few steps: all samplers from one x_T, on budgets of evaluations, against a fine solution. */
 
-import type { SampleOptions } from '../session/sample.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
 import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/index.ts';
 import { normals, STREAM_X_T } from '../scheduler/noise.ts';

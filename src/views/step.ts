@@ -1,6 +1,6 @@
 /** Inside a step: the formula with this step's numbers, as they are in the uniform that the shader reads; and in Python. */
 
-import { packStep } from '../session/sample.ts';
+import { packStep } from '../ops/update.ts';
 import { normals, STREAM_Z } from '../scheduler/noise.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';

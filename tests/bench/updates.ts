@@ -5,7 +5,7 @@ import { Tape } from '../../src/gpu/tape.ts';
 import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
 import { replayTime } from '../../src/ops/tune.ts';
 import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
-import { packStep } from '../../src/session/sample.ts';
+import { packStep } from '../../src/ops/update.ts';
 import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
 import { normalTable } from '../../src/scheduler/normal_table.ts';
 import { slotsOf } from '../../src/scheduler/step.ts';

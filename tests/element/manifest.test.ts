@@ -103,7 +103,7 @@ const attributes: Record<string, () => Promise<void>> = {
   },
   async src() {
     await run(`model="nonsense" steps="1" src="${site.url}pkg/weights/digits/"`); // src wins
-    expect(await get(() => window.el.player!.lease.source.key)).toContain('/pkg/weights/digits/');
+    expect(await get(() => window.el.player!.lease.source!.key)).toContain('/pkg/weights/digits/');
   },
   async sampler() {
     await run('sampler="heun" steps="2"');

@@ -15,13 +15,13 @@ import {
   readRecipe,
   recipeOptions,
   RECIPE_KEYWORD,
-  resting,
 } from '../../src/session/recipe.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
 import { Player } from '../../src/session/player.ts';
 import { Runtime } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/session/sample.ts';
+import { sample } from '../../src/session/sample.ts';
+import type { SampleOptions } from '../../src/session/sample_options.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { refusal } from '../helpers/refusal.ts';
@@ -79,10 +79,10 @@ it('a run that was forked replays, too: other noise, then another sampler', asyn
   ] as const;
   const player = new Player(lease);
   player.start(options);
-  await resting(player);
+  await player.settled();
   for (const fork of forks) {
     player.fork(fork.at, fork.options);
-    await resting(player);
+    await player.settled();
   }
   const state = (of: Player) => readTensor(lease.gpu, of.at(of.steps)!.xT);
   const again = new Player(lease);

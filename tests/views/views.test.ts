@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { packStep } from '../../src/session/sample.ts';
+import { packStep } from '../../src/ops/update.ts';
 import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
 import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
 import { normals } from '../../src/scheduler/noise.ts';
