@@ -2,6 +2,7 @@
 
 import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
+import { scoped } from '../gpu/scope.ts';
 import { copyTensors } from '../gpu/transfer.ts';
 import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
 import type { Step } from '../scheduler/step.ts';
@@ -150,26 +151,24 @@ export class Checkpoints {
         'The GPU has no room for the states of the run.',
         'Draw fewer pictures at a time.',
       );
-    device.pushErrorScope('validation');
-    device.pushErrorScope('out-of-memory');
-    const copies = tensors.map((tensor): Tensor | null => {
-      if (!tensor) return null;
-      const { bytes, label } = tensor.storage;
-      const usage = STORAGE | COPY_SRC | COPY_DST;
-      const buffer = device.createBuffer({ label: `state.${label}`, size: bytes, usage });
-      return { ...tensor, storage: { bytes, label, buffer, pinned: true } };
+    const { result: copies, refused } = scoped(device, () => {
+      const made = tensors.map((tensor): Tensor | null => {
+        if (!tensor) return null;
+        const { bytes, label } = tensor.storage;
+        const usage = STORAGE | COPY_SRC | COPY_DST;
+        const buffer = device.createBuffer({ label: `state.${label}`, size: bytes, usage });
+        return { ...tensor, storage: { bytes, label, buffer, pinned: true } };
+      });
+      copyTensors(
+        device,
+        tensors.map((tensor, i) => [tensor, made[i]!]),
+      );
+      return made;
     });
-    copyTensors(
-      device,
-      tensors.map((tensor, i) => [tensor, copies[i]!]),
-    );
-    Promise.all([device.popErrorScope(), device.popErrorScope()]).then(
-      ([memory]) => {
-        if (memory) this.#thin(copies);
-        else this.#refusals = 0;
-      },
-      () => {}, // the device is lost, which the next step reports
-    );
+    void refused.then((refusal) => {
+      if (refusal?.memory) this.#thin(copies);
+      else this.#refusals = 0;
+    });
     return copies;
   }
 
