@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'unsupported-model' // a config that we do not run
   | 'bad-option' // an option of a run out of range, unknown, or impossible for this model
   | 'bad-input' // a file or tensor given by the user that does not fit
+  | 'no-recipe' // a PNG that carries no recipe
   | 'numeric-fault' // NaN or infinity where a number was expected
   | 'internal' // anything else: a fault of this code
   | 'aborted';

@@ -79,6 +79,10 @@ export function planesOf(rgba: ArrayLike<number>, channels: number): Uint8Array<
   return new Uint8Array(out.buffer);
 }
 
+/** -1 ... 1 as 8 bits, in the same order: the inverse of `toSigned`. */
+export const toBytes = (numbers: ArrayLike<number>): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(Uint8ClampedArray.from(numbers, toByte).buffer);
+
 /** 0 ... 255 as a model sees them, -1 ... 1. Only these numbers fit into a recipe. */
 export const toSigned = (bytes: ArrayLike<number>): Float32Array<ArrayBuffer> =>
   Float32Array.from(bytes, (v) => v / 127.5 - 1);

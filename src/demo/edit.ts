@@ -182,7 +182,7 @@ export class Edit {
     }
   }
 
-  /** Of the run that the drawer stands for. */
+  /** The options of the run that the drawer stands for. */
   options(): SampleOptions {
     const state = this.#state();
     const info = this.#info!;

@@ -180,15 +180,23 @@ const OPTIONS: Readonly<Record<keyof RecipeOptions, Check>> = {
   top: whole,
 };
 
-/** A recipe from a .json file, or from the PNG that carries one. @throws bad-input, which says what is wrong */
+/** The text of a recipe; null for a PNG that carries none. */
+function textOf(file: Uint8Array | string): string | null {
+  if (typeof file === 'string') return file;
+  return file[0] === 0x89 ? pngText(file, RECIPE_KEYWORD) : new TextDecoder().decode(file);
+}
+
+/**
+ * A recipe from a .json file, or from the PNG that carries one.
+ * @throws no-recipe, for a PNG without one; bad-input, which says what is wrong
+ */
 export function readRecipe(file: Uint8Array | string): Recipe {
-  const refuse = (what: string, action = 'Choose a file that this page has saved.'): never => {
+  const saved = 'Choose a file that this page has saved.';
+  const refuse = (what: string, action = saved): never => {
     throw new DiffusionError('bad-input', what, action);
   };
-  let text: string;
-  if (typeof file === 'string') text = file;
-  else if (file[0] === 0x89) text = pngText(file, RECIPE_KEYWORD) ?? refuse('This PNG carries no recipe.');
-  else text = new TextDecoder().decode(file);
+  const text = textOf(file);
+  if (text === null) throw new DiffusionError('no-recipe', 'This PNG carries no recipe.', saved);
   let value: unknown;
   try {
     value = JSON.parse(text);

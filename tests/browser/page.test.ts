@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pngText } from '../../src/core/png_chunks.ts';
 import { classify } from '../helpers/classifier.ts';
 import { launchBrowser, OUTPUT, pixels, serveSite } from './browser.ts';
+import { watchPage } from './watch.ts';
 
 let server: PreviewServer;
 let url: string;
@@ -45,6 +46,7 @@ async function visit(
   page.on('console', (line) => {
     if (line.type() === 'error') errors.push(line.text());
   });
+  await page.addInitScript(watchPage);
   await page.addInitScript(() => {
     const store = window as unknown as { frames: Frame[]; finished: number; device: GPUDevice };
     store.frames = [];
