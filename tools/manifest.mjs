@@ -5,11 +5,17 @@ import { join } from 'node:path';
 import ts from 'typescript';
 
 const PATH = 'src/element/diffusion-sampler.ts';
+/** Its superclass, with the attributes as properties. */
+const ATTRIBUTES = 'src/element/attributes.ts';
 
 export function manifest(root) {
   const text = readFileSync(join(root, PATH), 'utf8');
-  const file = ts.createSourceFile(PATH, text, ts.ScriptTarget.Latest, true);
-  const found = file.statements.find((s) => ts.isClassDeclaration(s) && s.name?.text === 'DiffusionSampler');
+  const classMembers = (path, name) => {
+    const source = readFileSync(join(root, path), 'utf8');
+    const file = ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true);
+    return file.statements.find((s) => ts.isClassDeclaration(s) && s.name?.text === name).members;
+  };
+  const all = [...classMembers(ATTRIBUTES, 'SamplerAttributes'), ...classMembers(PATH, 'DiffusionSampler')];
   const comment = /@element[\s\S]*?\*\//.exec(text)[0];
   const tags = (tag) =>
     [...comment.matchAll(new RegExp(`@${tag} (?:\\{([^}]*)\\} )?(\\S+) - (.*)`, 'g'))].map(
@@ -17,12 +23,12 @@ export function manifest(root) {
     );
   const events = tags('fires');
   const docs = (node) => {
-    const all = ts.getJSDocCommentsAndTags(node).map((doc) => ts.getTextOfJSDocComment(doc.comment));
-    return all.filter(Boolean).join(' ').replace(/\s+/g, ' ').trim();
+    const comments = ts.getJSDocCommentsAndTags(node).map((doc) => ts.getTextOfJSDocComment(doc.comment));
+    return comments.filter(Boolean).join(' ').replace(/\s+/g, ' ').trim();
   };
   const internal = (node) => ts.getJSDocTags(node).some((tag) => tag.tagName.text === 'internal');
   const members = [];
-  for (const node of found.members) {
+  for (const node of all) {
     if (!node.name || !ts.isIdentifier(node.name) || internal(node)) continue;
     const name = node.name.text;
     if (name === 'addEventListener') continue; // typed, and HTMLElement's
@@ -41,7 +47,7 @@ export function manifest(root) {
         return: { type: { text: node.type?.getText() ?? 'void' } },
       });
     else if (ts.isGetAccessor(node)) {
-      const settable = found.members.some((m) => ts.isSetAccessor(m) && m.name.getText() === name);
+      const settable = all.some((m) => ts.isSetAccessor(m) && m.name.getText() === name);
       const attribute = name === 'hiddenPolicy' ? 'hidden-policy' : name;
       const reflected = tags('attr').some((a) => a.name === attribute);
       members.push({

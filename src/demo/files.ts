@@ -3,7 +3,7 @@
 import { toBytes, type Pixels } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import { SCHEDULERS } from '../scheduler/index.ts';
-import { readRecipe, recipeOptions, type Fork, type Recipe } from '../session/recipe.ts';
+import type { Fork, Recipe } from '../session/recipe.ts';
 import { imageCount } from '../session/sample_options.ts';
 import { paintPixels } from '../ui/canvas.ts';
 import { byId, h, input } from '../ui/dom.ts';
@@ -12,7 +12,6 @@ import type { Edit } from './edit.ts';
 import type { Branch, State } from './fragment.ts';
 import { guarded, say, showError } from './messages.ts';
 import type { ModelPanel } from './model_panel.ts';
-import { readPicture } from './pictures.ts';
 import type { Runs } from './runs.ts';
 import type { Store } from './store.ts';
 
@@ -50,6 +49,7 @@ export class Files {
    */
   async bringBack(recipe: Recipe, picture: Pixels | null, text: string): Promise<void> {
     await this.#openModel(recipe);
+    const { recipeOptions } = await import('../session/recipe.ts');
     const run = recipeOptions(recipe);
     const [, c, height, width] = this.#edit.shape;
     const [area, count] = [height * width, imageCount(run)];
@@ -103,6 +103,7 @@ export class Files {
     const recipe = await recipeIn(file);
     if (recipe) return this.bringBack(recipe, null, 'The recipe is here. Draw makes its picture.');
     if (!this.#models.info) return;
+    const { readPicture } = await import('./pictures.ts');
     this.#edit.setPicture(await readPicture(file, this.#edit.shape));
     this.#store.set({ tab: 'edit', edit: this.#store.state.edit === 'paint' ? 'paint' : 'draw' });
     say('Your picture, as the model sees it.');
@@ -114,6 +115,7 @@ async function recipeIn(file: File): Promise<Recipe | null> {
   const json = /\.json$/i.test(file.name) || file.type === 'application/json';
   if (!json && file.type !== 'image/png') return null;
   const bytes = file.size < MOST_BYTES ? new Uint8Array(await file.arrayBuffer()) : new Uint8Array(0);
+  const { readRecipe } = await import('../session/recipe.ts');
   try {
     return readRecipe(bytes);
   } catch (error) {

@@ -6,7 +6,7 @@ import { isAbort } from '../errors.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { paced } from '../session/pace.ts';
 import { Player } from '../session/player.ts';
-import { makeRecipe, recipeOptions, type Fork, type Recipe } from '../session/recipe.ts';
+import type { Fork, Recipe } from '../session/recipe.ts';
 import { imageCount, type SampleOptions } from '../session/sample_options.ts';
 import { stepInterval } from '../ui/motion.ts';
 import type { Painter } from '../ui/painter.ts';
@@ -22,6 +22,8 @@ import type { Store } from './store.ts';
 
 /** A run takes this many milliseconds at least, or nobody would see the picture appear. */
 const RUN_TIME = 2500;
+/** Loaded when it is wanted: at the end of the first run, or for a file. */
+const recipes = () => import('../session/recipe.ts');
 /** With the trunk. */
 export const MOST_LANES = 6;
 
@@ -172,7 +174,8 @@ export class Runs extends EventTarget {
   }
 
   /** @throws bad-input, if the run went on from numbers that a recipe cannot hold */
-  recipeOf({ player, options, forks }: Lane): Recipe {
+  async recipeOf({ player, options, forks }: Lane): Promise<Recipe> {
+    const { makeRecipe } = await recipes();
     return makeRecipe(this.#modelOf(player), options, player.at(player.index)!.xT.shape, forks);
   }
 
@@ -196,14 +199,14 @@ export class Runs extends EventTarget {
     this.#parts.store.render();
   }
 
-  async #draw(plan: () => Plan): Promise<void> {
+  async #draw(plan: () => Plan | Promise<Plan>): Promise<void> {
     const { models, store } = this.#parts;
     if (!this.ready) return;
     const retry = (): void => void (models.broken || !models.info ? models.start() : this.#draw(plan));
     let forks: readonly PlannedFork[] = [];
     await this.#prepared(async (signal) => {
       const lease = await this.#lease(signal);
-      const planned = plan();
+      const planned = await plan();
       const { options, change } = planned;
       const player = new Player(lease, { pace: pace(options.steps) });
       try {
@@ -283,6 +286,7 @@ export class Runs extends EventTarget {
     if (!last) return;
     const { shape } = last.xT;
     const numbers = await readTensor(player.lease.gpu, last.xT);
+    const { makeRecipe } = await recipes();
     const model = this.#modelOf(player);
     const [count, ...one] = shape;
     const seed = options.seed ?? 0;
@@ -338,7 +342,8 @@ export class Runs extends EventTarget {
     return { from, at, name, options: changesOf(branch, imageCount(options)) };
   }
 
-  #planOf(recipe: Recipe): Plan {
+  async #planOf(recipe: Recipe): Promise<Plan> {
+    const { recipeOptions } = await recipes();
     const options = recipeOptions(recipe);
     const forks = (recipe.forks ?? []).map((fork, from) => {
       return { ...fork, from, name: `seed ${fork.options.seed ?? options.seed ?? 0}` };

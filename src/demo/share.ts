@@ -1,7 +1,7 @@
 /** The drawer "Share": links, tags, and files. The encoders are loaded when they are wanted. */
 
 import { grid, type Pixels } from '../core/pixels.ts';
-import { formatRecipe, RECIPE_KEYWORD, type Recipe } from '../session/recipe.ts';
+import type { Recipe } from '../session/recipe.ts';
 import type { Player } from '../session/player.ts';
 import { readTerms, termsOf, type StateView } from '../session/state_view.ts';
 import type { Shape } from '../tensor.ts';
@@ -31,9 +31,16 @@ export async function shownPicture(player: Player, view: StateView, side: number
 const zoomOf = ([n, , , w]: Shape, side: number): number =>
   Math.max(1, Math.floor(side / (Math.ceil(Math.sqrt(n)) * w)));
 
+/** The text of a PNG that carries a recipe. */
+async function textOf(recipe: Recipe | null): Promise<Record<string, string>> {
+  if (!recipe) return {};
+  const { formatRecipe, RECIPE_KEYWORD } = await import('../session/recipe.ts');
+  return { [RECIPE_KEYWORD]: formatRecipe(recipe) };
+}
+
 export async function pngFile(picture: Pixels, recipe: Recipe | null): Promise<Blob> {
   const { png } = await import('../export/png.ts');
-  const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: formatRecipe(recipe) } : {};
+  const text = await textOf(recipe);
   return new Blob([png(picture, { Software: 'diffusion-sampler', ...text })], { type: 'image/png' });
 }
 
@@ -75,7 +82,7 @@ export async function apngFile(frames: readonly Pixels[], recipe: Recipe | null,
   const { apng } = await import('../export/apng.ts');
   const delay = Math.max(40, Math.round(3000 / frames.length));
   const delays = frames.map((_, i) => (i === frames.length - 1 ? 2500 : delay));
-  const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: formatRecipe(recipe) } : {};
+  const text = await textOf(recipe);
   return new Blob([apng(frames, delays, { plays, text })], { type: 'image/png' });
 }
 

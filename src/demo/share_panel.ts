@@ -1,6 +1,6 @@
 /** The drawer "Share": the link, what an author pastes, and saving. */
 
-import { formatRecipe, type Recipe } from '../session/recipe.ts';
+import type { Recipe } from '../session/recipe.ts';
 import { byId, input, saveFile } from '../ui/dom.ts';
 import { format, type State } from './fragment.ts';
 import { guarded, say } from './messages.ts';
@@ -27,14 +27,14 @@ export class SharePanel {
       button.addEventListener('click', () => copy(button.dataset['copy']!));
     this.#onSave('save-png', 'png', async (lane) => {
       const picture = await shownPicture(lane.player, store.state.view, SIDE);
-      return pngFile(picture, this.#recipeOrNull(lane));
+      return pngFile(picture, await this.#recipeOrNull(lane));
     });
     this.#onSave('save-apng', 'animation.png', async (lane) =>
-      apngFile(await frames(lane), this.#recipeOrNull(lane)),
+      apngFile(await frames(lane), await this.#recipeOrNull(lane)),
     );
-    this.#onSave('save-json', 'json', (lane) => {
-      const recipe = formatRecipe(runs.recipeOf(lane));
-      return Promise.resolve(new Blob([recipe], { type: 'application/json' }));
+    this.#onSave('save-json', 'json', async (lane) => {
+      const { formatRecipe } = await import('../session/recipe.ts');
+      return new Blob([formatRecipe(await runs.recipeOf(lane))], { type: 'application/json' });
     });
     for (const kind of ['webm', 'mp4'] as const)
       this.#onSave(`save-${kind}`, kind, async (lane) => videoFile(await frames(lane), kind));
@@ -73,9 +73,9 @@ export class SharePanel {
   }
 
   /** null if the run went on from numbers that no recipe holds. */
-  #recipeOrNull(lane: Lane): Recipe | null {
+  async #recipeOrNull(lane: Lane): Promise<Recipe | null> {
     try {
-      return this.#runs.recipeOf(lane);
+      return await this.#runs.recipeOf(lane);
     } catch {
       return null;
     }
