@@ -1,4 +1,4 @@
-// The state that a run starts from: x_T = SIGMA * z, z ~ N(0, 1), stream 0, step 0 (src/scheduler/noise.ts).
+// The state that a run starts from: x_T = SIGMA * z, z ~ N(0, 1), stream 0, step 0 (src/schedule/noise.ts).
 //
 // x planar f32 (N, ELEMENTS); seeds one key an image. One invocation fills four consecutive elements.
 

@@ -1,4 +1,4 @@
-// One step of the sampler on the state, x_t -> x_{t-1} (src/scheduler/step.ts):
+// One step of the sampler on the state, x_t -> x_{t-1} (src/schedule/step.ts):
 //
 //   m      = m_null + guidance * (m_class - m_null)        with GUIDED; else the network's output
 //   x0Hat  = clamp(x0_x * x + x0_m * m, -clip, clip)
@@ -10,7 +10,7 @@
 //
 // MIX has a row for each result, of two vec4: the factors of (x, x0Hat, m, -) and of (h_0, h_1, h_2, h_3), and a third
 // for (h_4, h_5, -, -). A factor of zero leaves its number out, also one that is not finite.
-// z comes from the generator, stream 1, step `index` (src/scheduler/noise.ts), or with GIVEN from a buffer.
+// z comes from the generator, stream 1, step `index` (src/schedule/noise.ts), or with GIVEN from a buffer.
 // All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output as in shaders/lib/step.wgsl.
 // `fault` becomes 1 when the network gives a number that is not finite, or one enters the state: seen in its bits, since
 // WGSL may assume that there are none. (Clamped, one that is not finite may look like -1.)

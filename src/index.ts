@@ -34,10 +34,14 @@ export {
 } from './session/recipe.ts';
 export { sample, type Sample } from './session/sample.ts';
 export { stepsOf, type SampleOptions, type SavedState } from './session/sample_options.ts';
-export { parseSchedulerConfig, type SchedulerConfig } from './scheduler/config.ts';
-export { makeSteps, noiseLevels, SCHEDULERS, type RunOptions, type SchedulerName } from './scheduler/index.ts'; // prettier-ignore
-export { normals, slerp } from './scheduler/noise.ts';
-export type { Clip, Mix, Step } from './scheduler/step.ts';
+export { parseSchedulerConfig, type SchedulerConfig } from './schedule/config.ts';
+export { makeSteps } from './schedule/make_steps.ts';
+export { noiseLevels } from './schedule/noise_levels.ts';
+export type { RunOptions } from './schedule/run_options.ts';
+export { SAMPLERS, SCHEDULERS, type SchedulerName } from './schedule/samplers.ts';
+export type { Sampler } from './schedule/context.ts';
+export { normals, slerp } from './schedule/noise.ts';
+export type { Clip, LinearCombination, Step } from './schedule/step.ts';
 export type { DType, Shape, Tensor } from './tensor.ts';
 export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
 export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';

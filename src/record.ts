@@ -11,7 +11,7 @@ import { noise, type NoiseSource } from './ops/noise.ts';
 import { pack, unpack, type Piece } from './ops/pack.ts';
 import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
 import { update, UPDATE_STEP_BYTES } from './ops/update.ts';
-import { normalTable } from './scheduler/normal_table.ts';
+import { normalTable } from './schedule/normal_table.ts';
 import { blocks, bytesOf, type Shape, type Storage, type Tensor } from './tensor.ts';
 import { checkSize, type UNetConfig } from './unet/config.ts';
 import { recordTimes, recordUNet, timeLayers, type Times } from './unet/unet.ts';

@@ -3,7 +3,7 @@
 //
 // The top bit is the sign; the other 31 bits P give the tail probability p = (2 P + 1) / 2^33 in (0, 1/2).
 // Piece 8 e + s holds p in [2^e (1 + s/8), 2^e (1 + (s+1)/8)) / 2^33, where the upper-tail quantile is the cubic
-// c0 - u (c1 - u (c2 - u c3)), u in [0, 1), coefficients in units of 2^-27 (src/scheduler/normal_table.ts).
+// c0 - u (c1 - u (c2 - u c3)), u in [0, 1), coefficients in units of 2^-27 (src/schedule/normal_table.ts).
 // The result is rounded to units of 2^-21: below 8 it has at most 24 bits, so its conversion to f32 is exact.
 //
 // The kernel declares `normal_table: array<vec4u>`; lib/philox.wgsl comes before this text.

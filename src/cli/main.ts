@@ -12,8 +12,13 @@ import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
 import { qSample } from '../session/latents.ts';
 import { sample } from '../session/sample.ts';
-import { imageCount, type SampleOptions } from '../session/sample_options.ts';
-import { beginFor, makeSteps, SCHEDULERS, type RunOptions } from '../scheduler/index.ts';
+import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
+import type { RunOptions } from '../schedule/run_options.ts';
+import { VARIANCES } from '../schedule/context.ts';
+import { SIGMA_SPACINGS } from '../schedule/levels.ts';
+import { PREDICTION_TYPES } from '../schedule/prediction.ts';
+import { SCHEDULERS } from '../schedule/samplers.ts';
+import { SPACINGS } from '../schedule/timesteps.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
@@ -30,18 +35,19 @@ const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR|huggingface:OW
   eps      --input IN.safetensors --output OUT.safetensors [--dtype f32|f16]
            IN: sample [N,C,H,W], timestep [N], optionally class_labels I64 [N]. OUT: eps, the network's raw output.
   sample   --output OUT.safetensors [--png GRID.png] [--scheduler NAME] [--steps 50] [--eta 0] [--guidance 1]
-           [--labels 3,7 | --count N] [--seed 0] [--spacing leading|trailing|linspace] [--noise NOISE.safetensors]
-           [--trajectory] [--compat diffusers|lecture] [--dtype f32|f16] [--variance fixed_small|fixed_large]
-           [--prediction epsilon|sample|v_prediction] [--sigmas karras|exponential|beta] [--churn 0]
+           [--labels 3,7 | --count N] [--seed 0] [--spacing ${SPACINGS.join('|')}] [--noise NOISE.safetensors]
+           [--trajectory] [--compat diffusers|lecture] [--dtype f32|f16]
+           [--variance ${VARIANCES.join('|')}]
+           [--prediction ${PREDICTION_TYPES.join('|')}] [--sigmas ${SIGMA_SPACINGS.join('|')}] [--churn 0]
            [--respacing 250|10,15,20|ddim50 | --timesteps 999,500,1]
            NAME: ${SCHEDULERS.join(' ')}
            OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
            NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
-           learned and learned_range are further variances, for models that learned one. --order 1|2|3 and --bh bh1|bh2
-           are of unipc; --epsilon clipped|raw of ddim. x0Hat is treated by --clip none|1, or --threshold 0.995[,MAX].
+           The variances learned and learned_range need a model that learned one. unipc takes --order 1|2|3 and --bh bh1|bh2;
+           ddim takes --epsilon clipped|raw. Clipping of x0Hat: --clip none|1, or --threshold 0.995[,MAX].
            Guidance at some timesteps only: --guidance-interval 100,800; rescaled: --guidance-rescale 0.7.
            Starting from a picture: --init IMAGE.png [--strength 0.6]. Painting the white part of a mask into it:
-           --mask MASK.png [--jumps 10,10] (ddpm or ddim: so many steps back, each stretch so many times).
+           --mask MASK.png [--jumps LENGTH,SAMPLES] (RePaint resampling, ddpm or ddim: jump length, samples per jump).
            Sliding between two seeds: --interpolate 5,9 --count 8. Going on from a saved state, x_T of NOISE, after K
            steps: --begin K, with any seed and sampler.
   noise    --init IMAGE.png --timestep T --output OUT.safetensors [--png OUT.png] [--seed 0] [--count N]
@@ -252,7 +258,7 @@ function runOptions(values: Values): SampleOptions {
     timesteps:
       typeof values['timesteps'] === 'string' ? values['timesteps'].split(',').map(Number) : undefined,
     compat: values['compat'] as RunOptions['compat'],
-    begin: number(values, 'begin'),
+    startStep: number(values, 'begin'),
     strength: number(values, 'strength'),
     guidanceInterval: pair(values, 'guidance-interval'),
     guidanceRescale: number(values, 'guidance-rescale'),
@@ -260,7 +266,7 @@ function runOptions(values: Values): SampleOptions {
     clip: clip(values),
     order: number(values, 'order'),
     bh: values['bh'],
-    jumps: jumps(values),
+    ...jumps(values),
     interpolate: pair(values, 'interpolate'),
   }) as SampleOptions;
 }
@@ -273,10 +279,8 @@ async function draw(values: Values): Promise<void> {
     const init = await picture(values, 'init', model, options);
     const mask = (await picture(values, 'mask', model, options))?.map((v) => (v + 1) / 2);
     const edit = given({ init, mask });
-    const strength = options.strength ?? (mask ? 1 : 0.6);
-    const begin = init ? beginFor(model.schedulerConfig, options, strength) : options.begin;
-    const steps = makeSteps(model.schedulerConfig, given({ ...options, begin }) as SampleOptions);
-    if (noise.xT && !noise.z && !options.begin && steps.some((s) => s.sigma > 0))
+    const steps = stepsOf(model.schedulerConfig, { ...options, ...edit });
+    if (noise.xT && !noise.z && !options.startStep && steps.some((s) => s.sigma > 0))
       throw new DiffusionError(
         'bad-input',
         'The sampler adds noise, and the noise file has no z.',
@@ -397,9 +401,9 @@ function epsilon(values: Values): boolean | undefined {
   return value === 'clipped';
 }
 
-function jumps(values: Values): SampleOptions['jumps'] {
-  const [length, samples] = pair(values, 'jumps') ?? [];
-  return length === undefined ? undefined : { length, samples: samples! };
+function jumps(values: Values): SampleOptions {
+  const [jumpLength, jumpSamples] = pair(values, 'jumps') ?? [];
+  return jumpLength === undefined ? {} : { jumpLength, jumpSamples: jumpSamples! };
 }
 
 function label(item: string): number {

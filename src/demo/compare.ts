@@ -53,7 +53,7 @@ export class Compare {
     const own = this.#players;
     runs.forEach((options, i) => {
       const steps = stepsOf(lease.model.schedulerConfig, options);
-      const caption = `${nameOf(options.scheduler ?? 'ddim')}, ${steps.length} looks`;
+      const caption = `${nameOf(options.scheduler ?? 'ddim')}, ${steps.length} evaluations`;
       byId(i === 0 ? 'caption-a' : 'caption-b').textContent = caption;
       this.#stages[i]!.show(own[i]!);
       void own[i]!.start(options);

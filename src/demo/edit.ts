@@ -3,6 +3,7 @@
 import { grid, toShares, toSigned } from '../core/pixels.ts';
 import { qSample } from '../session/latents.ts';
 import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
+import { takesOption } from '../schedule/samplers.ts';
 import type { Shape } from '../tensor.ts';
 import { paintPixels, paintPlanes } from '../ui/canvas.ts';
 import { byId, input } from '../ui/dom.ts';
@@ -200,13 +201,12 @@ export class Edit {
     const channels = this.#shape[1];
     const mask = new Uint8Array(channels * this.#mask.length);
     for (let k = 0; k < channels; k++) mask.set(this.#mask, k * this.#mask.length);
-    const { scheduler } = base;
-    const walks = scheduler === 'ddim' || scheduler === 'ddpm' ? state.walks : 1;
+    const walks = takesOption(state.sampler, 'jumpSamples') ? state.walks : 1;
     return {
       ...base,
       init,
       mask: toShares(repeat(mask)),
-      ...(walks > 1 ? { jumps: { length: Math.max(1, Math.round(state.steps / 10)), samples: walks } } : {}),
+      ...(walks > 1 ? { jumpLength: Math.max(1, Math.round(state.steps / 10)), jumpSamples: walks } : {}),
     };
   }
 }

@@ -2,7 +2,7 @@
 
 import { toBytes, type Pixels } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
-import { SCHEDULERS } from '../scheduler/index.ts';
+import { SCHEDULERS } from '../schedule/samplers.ts';
 import type { Fork, Recipe } from '../session/recipe.ts';
 import { imageCount } from '../session/sample_options.ts';
 import { paintPixels } from '../ui/canvas.ts';
@@ -142,7 +142,7 @@ function settingsOf(recipe: Recipe, state: State, classes: number): Partial<Stat
     count: interpolate ? state.count : count,
     branches: forks.map((fork, from) => branchOf(fork, from, seed)),
     ...(interpolate ? { tab: 'edit', edit: 'slide', seed2: interpolate[1] } : {}),
-    ...(mask ? { tab: 'edit', edit: 'paint', walks: options.jumps?.samples ?? 1 } : {}),
+    ...(mask ? { tab: 'edit', edit: 'paint', walks: options.jumpSamples ?? 1 } : {}),
     ...(init && !mask ? { tab: 'edit', edit: 'draw', strength: options.strength ?? 0.6 } : {}),
   };
 }

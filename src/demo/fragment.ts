@@ -4,7 +4,7 @@
  * comes from an address is downloaded or run by itself (main.ts asks first).
  */
 
-import { SCHEDULERS, type SchedulerName } from '../scheduler/index.ts';
+import { SCHEDULERS, type SchedulerName } from '../schedule/samplers.ts';
 
 export const VIEWS = ['x_t', 'x0', 'eps', 'update'] as const;
 export type View = (typeof VIEWS)[number];

@@ -4,7 +4,7 @@ import { DiffusionError } from '../errors.ts';
 import type { Variants } from '../gpu/tape.ts';
 import { planMemory } from '../memory.ts';
 import { runtime } from '../runtime.ts';
-import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
 import type { Shape } from '../tensor.ts';
 import { parseUNetConfig, type UNetConfig } from '../unet/config.ts';
 import { loadFolder } from '../weights/load.ts';

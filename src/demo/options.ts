@@ -1,25 +1,16 @@
 /** From the state of the page to the options of a run, and what to call them. */
 
 import type { SampleOptions } from '../session/sample_options.ts';
-import type { SchedulerName } from '../scheduler/index.ts';
+import { SAMPLERS as REGISTRY, SCHEDULERS, type SchedulerName } from '../schedule/samplers.ts';
 import type { Branch, State } from './fragment.ts';
 import type { ModelInfo } from './models.ts';
 
-export const SAMPLERS: readonly (readonly [SchedulerName, string, string])[] = [
-  ['ddim', 'DDIM', 'the same noise, the same path'],
-  ['ddpm', 'DDPM', 'new noise in every step'],
-  ['dpmpp-2m', 'DPM-Solver++ 2M', 'good in 10 to 20 steps'],
-  ['dpmpp-3m', 'DPM-Solver++ 3M', 'one order higher'],
-  ['dpmpp-2s', 'DPM-Solver++ 2S', 'steps in pairs'],
-  ['dpmpp-sde', 'DPM-Solver++ SDE', 'few steps, new noise'],
-  ['unipc', 'UniPC', 'predicts, then corrects, for free'],
-  ['pndm', 'PNDM', 'Runge–Kutta, then multistep'],
-  ['euler', 'Euler', 'the plain ODE step'],
-  ['euler-ancestral', 'Euler ancestral', 'Euler with new noise'],
-  ['heun', 'Heun', 'two looks a step'],
-  ['edm', 'EDM', 'Heun on Karras’ noise levels'],
-  ['ode', 'ODE', 'Runge–Kutta 4, four looks a step'],
-];
+/** Choices of a sampler: name, title, a few words. */
+export const SAMPLERS: readonly (readonly [SchedulerName, string, string])[] = SCHEDULERS.map((name) => [
+  name,
+  REGISTRY[name].title,
+  REGISTRY[name].blurb,
+]);
 export const nameOf = (sampler: string): string =>
   sampler === 'ddim-1' ? 'DDIM, η = 1' : (SAMPLERS.find(([key]) => key === sampler)?.[1] ?? sampler);
 
@@ -34,7 +25,7 @@ export const SPACING_NAMES: readonly (readonly [State['spacing'], string])[] = [
 ];
 /** Noise levels spaced by sigma are for the solvers. */
 export const spacingFits = (sampler: SchedulerName, spacing: State['spacing']): boolean =>
-  !['karras', 'exponential', 'beta'].includes(spacing) || !['ddpm', 'ddim', 'pndm'].includes(sampler);
+  !['karras', 'exponential', 'beta'].includes(spacing) || !REGISTRY[sampler].takesTimesteps;
 
 export function spacingOptions(spacing: State['spacing']): SampleOptions {
   if (spacing === 'karras' || spacing === 'exponential' || spacing === 'beta') return { sigmas: spacing };
@@ -84,6 +75,6 @@ export function changesOf(
 /** With what a fork from this sampler gets other noise: itself, where it adds noise at all. */
 export function noisy(options: SampleOptions): Branch['sampler'] {
   const { scheduler = 'ddim', eta = 0 } = options;
-  if (['ddpm', 'dpmpp-sde', 'euler-ancestral'].includes(scheduler) || eta > 0) return '';
+  if (REGISTRY[scheduler].stochastic || eta > 0) return '';
   return scheduler === 'ddim' ? 'ddim-1' : 'ddpm';
 }

@@ -1,5 +1,6 @@
 /** The form "What to draw" and the drawer "Settings": fields that follow the store, and set it. */
 
+import { takesOption } from '../schedule/samplers.ts';
 import { byId, check, fill, h, input, select } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
 import type { ModelInfo } from './models.ts';
@@ -109,7 +110,7 @@ export class SettingsPanel {
     byId('eta-value').textContent = String(state.eta);
     byId('strength-value').textContent = `${Math.round(state.strength * 100)} %`;
     byId('walks-value').textContent = state.walks === 1 ? 'once' : `${state.walks} times`;
-    byId('eta-field').hidden = state.sampler !== 'ddim';
+    byId('eta-field').hidden = !takesOption(state.sampler, 'eta');
     byId('guidance-field').hidden = !this.#info?.hasAny;
     check('class', String(state.label));
     check('edit', state.edit);
@@ -130,7 +131,7 @@ export class SettingsPanel {
     byId('pad-part').hidden = interpolating;
     byId('slide-part').hidden = !interpolating;
     byId('noised-part').hidden = byId('strength-field').hidden = edit !== 'draw';
-    byId('walks-field').hidden = edit !== 'paint' || !['ddim', 'ddpm'].includes(sampler);
+    byId('walks-field').hidden = edit !== 'paint' || !takesOption(sampler, 'jumpSamples');
     byId('pad-hint').textContent =
       edit === 'draw'
         ? 'Draw, drop or open a picture. It is noised, and the model takes the noise away again.'

@@ -1,7 +1,7 @@
 /** What an element loads and runs, without its DOM: the model, the player, and the status that follows from them. */
 
 import { untilAborted } from '../core/abort.ts';
-import type { DiffusionError} from '../errors.ts';
+import type { DiffusionError } from '../errors.ts';
 import { isAbort, throwIfAborted, toDiffusionError } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
 import { runtime, type Lease } from '../runtime.ts';

@@ -1,7 +1,7 @@
 /** The options of a run, from the attributes of the element. */
 
 import { DiffusionError } from '../errors.ts';
-import type { SchedulerName } from '../scheduler/index.ts';
+import type { SchedulerName } from '../schedule/samplers.ts';
 import type { SampleOptions } from '../session/sample_options.ts';
 import { labelsIn, type SamplerAttributes } from './attributes.ts';
 

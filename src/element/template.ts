@@ -3,7 +3,7 @@
 import { megabytes } from '../core/format.ts';
 import { grid } from '../core/pixels.ts';
 import type { DiffusionError } from '../errors.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import type { Player } from '../session/player.ts';
 import type { StateView } from '../session/state_view.ts';
 import { paintPixels } from '../ui/canvas.ts';

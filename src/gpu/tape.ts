@@ -86,9 +86,17 @@ export interface ConvShape {
   readonly w: number;
 }
 
-/** tiled-R/P: tiles of R pixels, the sum of each in P parts. */
-export type ConvVariant =
-  'direct' | 'winograd' | 'tiled-16' | 'tiled-16/4' | 'tiled-16/16' | 'tiled-32' | 'tiled-64';
+/** Every way to compute a convolution. tiled-R/P: tiles of R pixels, the sum of each in P parts. */
+export const CONV_VARIANTS = [
+  'direct',
+  'winograd',
+  'tiled-16',
+  'tiled-16/4',
+  'tiled-16/16',
+  'tiled-32',
+  'tiled-64',
+] as const;
+export type ConvVariant = (typeof CONV_VARIANTS)[number];
 
 /** How a network is computed on an adapter (ops/variants.ts). */
 export interface Variants {
@@ -455,14 +463,15 @@ const moduleCache = new WeakMap<GPUDevice, Map<string, GPUShaderModule>>();
  * The pipeline of a dispatch, one for each variant of a shader on a device. Sizes are uniforms, not pipeline
  * constants: all layers share a pipeline, so a network compiles in a tenth of the time.
  */
-function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
+export function pipeline(gpu: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
+  const { device } = gpu;
   const pipelines = cached(pipelineCache, device);
   const modules = cached(moduleCache, device);
-  const code = textOf(d.shader, d.dtype, { QUADS: quads, WORKGROUP: d.workgroupSize, ...d.defines });
+  const code = textFor(gpu, d);
   let promise = pipelines.get(code);
   if (!promise) {
     let module = modules.get(code);
-    if (!module) modules.set(code, (module = device.createShaderModule({ label: d.shader.name, code })));
+    if (!module) modules.set(code, (module = device.createShaderModule({ label: kernelName(gpu, d), code })));
     promise = device.createComputePipelineAsync({
       label: d.shader.name,
       layout: 'auto',
@@ -474,6 +483,20 @@ function pipeline({ device, quads }: Gpu, d: Dispatch): Promise<GPUComputePipeli
   return promise;
 }
 
+/** The name of a kernel on a device: shader, dtype and structure, as in `conv2d f32 PLAIN BIAS QUADS`. One WGSL text has one name. */
+export function kernelName(gpu: Gpu, d: Dispatch): string {
+  const structure = Object.entries(d.defines ?? {}).flatMap(([name, value]) =>
+    value === false ? [] : value === true ? name : `${name}=${value}`,
+  );
+  if (usesQuads(textFor(gpu, d))) structure.push('QUADS');
+  return [d.shader.name, d.dtype, ...structure].join(' ');
+}
+
+const usesQuads = (text: string): boolean => /\bquad[A-Z]/.test(text);
+
+const textFor = ({ quads }: Gpu, { shader, dtype, defines, workgroupSize }: Dispatch): string =>
+  textOf(shader, dtype, { QUADS: quads, WORKGROUP: workgroupSize, ...defines });
+
 /** What was assembled, so that the layers that share a shader do it once: they are a hundred. */
 const texts = new Map<string, string>();
 
@@ -482,7 +505,7 @@ function textOf(shader: Shader, dtype: DType, defines: Defines): string {
   let text = texts.get(key);
   if (!text) {
     const body = assemble(shader, defines);
-    const enable = /\bquad[A-Z]/.test(body) ? 'enable subgroups;\n' : '';
+    const enable = usesQuads(body) ? 'enable subgroups;\n' : '';
     texts.set(key, (text = enable + storageTypes(dtype) + body));
   }
   return text;

@@ -11,6 +11,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { allocate, scoped } from '../gpu/scope.ts';
 import { openStopwatch, type Stopwatch } from '../gpu/stopwatch.ts';
 import {
+  CONV_VARIANTS,
   PLAIN,
   run,
   Tape,
@@ -72,15 +73,7 @@ export function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[]
 export const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
 
 const STORE = 'diffusion-sampler tuning 4';
-const NAMES: readonly string[] = [
-  'direct',
-  'winograd',
-  'tiled-16',
-  'tiled-16/4',
-  'tiled-16/16',
-  'tiled-32',
-  'tiled-64',
-] satisfies ConvVariant[];
+const NAMES: readonly string[] = CONV_VARIANTS;
 
 /** Choices of each device and storage type, by shape. */
 const found = new WeakMap<GPUDevice, Map<string, ConvVariant>>();

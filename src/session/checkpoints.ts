@@ -5,7 +5,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { scoped } from '../gpu/scope.ts';
 import { copyTensors } from '../gpu/transfer.ts';
 import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { Step } from '../schedule/step.ts';
 import type { Tensor } from '../tensor.ts';
 import type { ModelAccess } from './model_access.ts';
 import type { Sample } from './sample.ts';

@@ -1,9 +1,10 @@
 /** How a run goes on from one of its states with other options. Numbers only: nothing here touches a GPU. */
 
 import { DiffusionError } from '../errors.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { slotsOf, type Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { withCurrentNames } from '../schedule/run_options.ts';
+import { historyLength, type Step } from '../schedule/step.ts';
 import { imageCount, stepsOf, type SampleOptions } from './sample_options.ts';
 
 /** The options that make the states after `start`. An index of the run is the sampler's own plus `offset`. */
@@ -43,7 +44,7 @@ export async function continuation(
   changes: Partial<SampleOptions>,
   read: () => Promise<ForkState>,
 ): Promise<Continuation> {
-  const options: SampleOptions = { ...trunk.options, ...changes };
+  const options: SampleOptions = { ...trunk.options, ...withCurrentNames(changes) };
   const [before, after] = [imageCount(trunk.options), imageCount(options)];
   if (before !== after)
     throw new DiffusionError(
@@ -73,7 +74,7 @@ function sameSteps(config: SchedulerConfig, a: SampleOptions, b: SampleOptions):
   return (
     (a.scheduler ?? config.scheduler) === (b.scheduler ?? config.scheduler) &&
     now.length === then.length &&
-    slotsOf(now) === slotsOf(then) &&
+    historyLength(now) === historyLength(then) &&
     now.every(({ t, tPrev }, i) => t === then[i]!.t && tPrev === then[i]!.tPrev)
   );
 }
@@ -88,23 +89,23 @@ function restart(config: SchedulerConfig, options: SampleOptions, state: ForkSta
   delete rest.z;
   const xT = state.xT.slice();
   const clean = state.x0Hat ?? init;
-  const firstOf = (begin: number): Step | undefined => {
+  const firstOf = (startStep: number): Step | undefined => {
     try {
-      return stepsOf(config, { ...rest, begin })[0];
+      return stepsOf(config, { ...rest, startStep })[0];
     } catch (error) {
-      if (begin === 0) throw error;
+      if (startStep === 0) throw error;
       return undefined; // nothing is left to do
     }
   };
-  let begin = 0;
+  let startStep = 0;
   if (clean) {
-    for (let above = options.timesteps?.length ?? options.steps ?? config.T; begin < above;) {
-      const middle = (begin + above) >> 1;
-      if ((firstOf(middle)?.t ?? -1) > state.t) begin = middle + 1;
+    for (let above = options.timesteps?.length ?? options.steps ?? config.T; startStep < above;) {
+      const middle = (startStep + above) >> 1;
+      if ((firstOf(middle)?.t ?? -1) > state.t) startStep = middle + 1;
       else above = middle;
     }
   }
-  const first = firstOf(begin);
+  const first = firstOf(startStep);
   if (!first)
     throw new DiffusionError(
       'bad-option',
@@ -117,5 +118,5 @@ function restart(config: SchedulerConfig, options: SampleOptions, state: ForkSta
     const [ofX, ofClean] = [there.s / here.s, there.a - (here.a * there.s) / here.s];
     for (let i = 0; i < xT.length; i++) xT[i] = ofX * xT[i]! + ofClean * clean[i]!;
   }
-  return { ...rest, xT, begin };
+  return { ...rest, xT, startStep };
 }

@@ -1,8 +1,8 @@
 /** States of the process made on the CPU: noise, noised pictures, the start of a run. */
 
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { normals, slerp, STREAM_X_T } from '../scheduler/noise.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { normals, slerp, STREAM_X_T } from '../schedule/noise.ts';
 import { checkNoise, type SampleOptions } from './sample_options.ts';
 
 /**

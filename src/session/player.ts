@@ -10,6 +10,7 @@
 import { abortError, DiffusionError, toDiffusionError } from '../errors.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import type { Model } from '../model.ts';
+import { withCurrentNames } from '../schedule/run_options.ts';
 import { Checkpoints, type Checkpoint, type StoredState } from './checkpoints.ts';
 import { continuation, type ForkState, type Segment } from './fork.ts';
 import { accessTo, type ModelAccess } from './model_access.ts';
@@ -114,7 +115,7 @@ export class Player extends EventTarget {
   start(options: SampleOptions, paused = false): Promise<void> {
     return this.#command('running', async (current, reached) => {
       await this.#closeHead();
-      const segment: Segment = { start: 0, offset: 0, options, own: true };
+      const segment: Segment = { start: 0, offset: 0, options: withCurrentNames(options), own: true };
       const head = await this.#open(segment, null);
       this.#states.clear(); // not before: options that are refused leave the last run as it was
       this.#segments = [segment];

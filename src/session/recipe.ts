@@ -5,6 +5,7 @@ import { toShares, toSigned } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Player } from './player.ts';
 import type { SampleOptions } from './sample_options.ts';
+import { withCurrentNames } from '../schedule/run_options.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { pngText } from '../core/png_chunks.ts';
 
@@ -15,7 +16,7 @@ export const RECIPE_KEYWORD = 'diffusion-sampler';
 /** The options of a run that fit into JSON. */
 export type RecipeOptions = Omit<
   SampleOptions,
-  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'begin' | 'endsAtZero' | 'resume'
+  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'startStep' | 'begin' | 'resume'
 >;
 
 export interface Recipe {
@@ -85,8 +86,8 @@ export function makeRecipe(
   shape: Shape,
   forks: readonly Fork[] = [],
 ): Recipe {
-  const { init, mask, xT, z, begin, resume, endsAtZero } = run;
-  if (xT || z || begin || resume || endsAtZero)
+  const { init, mask, xT, z, startStep, resume } = withCurrentNames(run);
+  if (xT || z || startStep || resume)
     throw new DiffusionError(
       'bad-input',
       'This run goes on from numbers that were given to it, which a recipe does not hold.',
@@ -97,7 +98,7 @@ export function makeRecipe(
     model: { source: model.source, key: model.key },
     dtype: model.dtype,
     options: Object.fromEntries(
-      Object.entries(run).filter(([key, value]) => key in OPTIONS && value !== undefined),
+      Object.entries(withCurrentNames(run)).filter(([key, value]) => key in OPTIONS && value !== undefined),
     ),
     ...(init ? { init: pack('picture', init, shape, (x) => Math.round((x + 1) * 127.5), toSigned) } : {}),
     ...(forks.length > 0 ? { forks } : {}),
@@ -172,11 +173,14 @@ const OPTIONS: Readonly<Record<keyof RecipeOptions, Check>> = {
   clip: (v) => v === null || number(v) || fields({ quantile: number, max: number })(v),
   order: whole,
   bh: word,
+  jumpLength: whole,
+  jumpSamples: whole,
   jumps: fields({ length: whole, samples: whole }),
   churn: number,
   epsFromClipped: flag,
   invert: flag,
   compat: word,
+  maxTimestep: whole,
   top: whole,
 };
 
@@ -227,8 +231,10 @@ export function readRecipe(file: Uint8Array | string): Recipe {
     recipe: RECIPE_VERSION,
     model: { source: model['source'], key: model['key'] },
     dtype,
-    options: options as RecipeOptions,
-    ...(forks === undefined ? {} : { forks: forks as Fork[] }),
+    options: withCurrentNames(options as RecipeOptions),
+    ...(forks === undefined
+      ? {}
+      : { forks: forks.map(({ at, options }: Fork) => ({ at, options: withCurrentNames(options) })) }),
     ...(init === undefined ? {} : { init: init as Bytes }),
     ...(mask === undefined ? {} : { mask: mask as Bytes }),
   };

@@ -7,9 +7,10 @@ import { copyTensors, readBuffer } from '../gpu/transfer.ts';
 import type { Model, StepPlan } from '../model.ts';
 import { packRepaint } from '../ops/repaint.ts';
 import { packStep } from '../ops/update.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { keyOf } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { withCurrentNames } from '../schedule/run_options.ts';
+import { keyOf } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import { scalars, type Tensor } from '../tensor.ts';
 import { startState } from './latents.ts';
 import type { ModelAccess } from './model_access.ts';
@@ -58,7 +59,8 @@ export async function* sample(
 }
 
 /** The loop itself, without turns. */
-async function* sampleModel(model: Model, options: SampleOptions): AsyncGenerator<Sample, void, void> {
+async function* sampleModel(model: Model, given: SampleOptions): AsyncGenerator<Sample, void, void> {
+  const options = withCurrentNames(given);
   const { gpu } = model;
   const { signal, resume } = options;
   throwIfAborted(signal);
@@ -79,7 +81,7 @@ async function* sampleModel(model: Model, options: SampleOptions): AsyncGenerato
       throwIfAborted(signal);
       gpu.check();
       writeStep(k);
-      if (steps[k]!.jump) {
+      if (steps[k]!.renoise) {
         const { jump } = plan.repaint!;
         await submit(jump, jump.all);
       } else {
@@ -140,10 +142,10 @@ function stepWriter(
     const step = steps[k]!;
     if (plan.repaint) {
       const { a, s } = level(step.tPrev);
-      const numbers = packRepaint({ c: 1, s: 0, ...step.jump, a, b: s, index: step.index });
+      const numbers = packRepaint({ c: 1, s: 0, ...step.renoise, a, b: s, index: step.index });
       device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
     }
-    if (step.jump) return;
+    if (step.renoise) return;
     const input = plan.timestep.storage.buffer;
     if (input) device.queue.writeBuffer(input, 0, timestep.fill(step.t));
     const off = guided && interval && !(step.t >= interval[0] && step.t <= interval[1]);
@@ -170,7 +172,7 @@ function conditioning(
       first = k;
       const all = Float32Array.from({ length: timestep.shape[0] }, (_, i) => {
         const step = steps[k + Math.floor(i / images)];
-        return step && !step.jump ? step.t : 0; // past the end, or a jump: not used
+        return step && !step.renoise ? step.t : 0; // past the end, or a jump: not used
       });
       device.queue.writeBuffer(timestep.storage.buffer!, 0, all);
       replay(device, ahead.tables);

@@ -2,10 +2,11 @@
 
 import { DiffusionError } from '../errors.ts';
 import type { Model, StepShape } from '../model.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { beginFor, makeSteps, type RunOptions } from '../scheduler/index.ts';
-import { keyOf } from '../scheduler/noise.ts';
-import { slotsOf, type Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { startForStrength, makeSteps } from '../schedule/make_steps.ts';
+import { jumpsOf, withCurrentNames, type RunOptions } from '../schedule/run_options.ts';
+import { keyOf } from '../schedule/noise.ts';
+import { historyLength, type Step } from '../schedule/step.ts';
 import { sameShape, scalars, type Shape, type Tensor } from '../tensor.ts';
 
 /** The options of one run. Arrays of numbers are (count, C, H, W) row-major, in the model's range [-1, 1]. */
@@ -18,7 +19,7 @@ export interface SampleOptions extends RunOptions {
   readonly guidance?: number;
   /** Whole number in [0, 2^53); image n of a batch is drawn with seed + n. 0 unless given. */
   readonly seed?: number;
-  /** Instead of the generator's x_T, or with `begin` the state to go on from: (count, C, H, W) row-major. */
+  /** Instead of the generator's x_T, or with `startStep` the state to go on from: (count, C, H, W) row-major. */
   readonly xT?: Float32Array<ArrayBuffer>;
   /** Pictures to start from, in [-1, 1]: (count, C, H, W) row-major. Noised as far as `strength` says (SDEdit). */
   readonly init?: Float32Array<ArrayBuffer>;
@@ -26,7 +27,7 @@ export interface SampleOptions extends RunOptions {
   readonly strength?: number;
   /**
    * Inpainting (RePaint, Lugmayr et al. 2022): 1 where the picture `init` is painted anew, 0 where it is kept, to the bit;
-   * (count, C, H, W) row-major. `jumps` makes the two parts agree better.
+   * (count, C, H, W) row-major. `jumpLength` and `jumpSamples` make the two parts agree better.
    */
   readonly mask?: Float32Array<ArrayBuffer>;
   /**
@@ -59,8 +60,9 @@ export const imageCount = ({ labels, count }: Pick<SampleOptions, 'labels' | 'co
 /** The steps that `sample` takes. @throws bad-option */
 export function stepsOf(config: SchedulerConfig, options: SampleOptions): Step[] {
   const { init, invert, mask, strength = mask ? 1 : 0.6 } = options;
-  const begin = init && !invert ? beginFor(config, options, strength) : options.begin;
-  return makeSteps(config, { ...options, ...(begin === undefined ? {} : { begin }) });
+  const run = withCurrentNames(options);
+  const startStep = init && !invert ? startForStrength(config, run, strength) : run.startStep;
+  return makeSteps(config, { ...run, ...(startStep === undefined ? {} : { startStep }) });
 }
 
 /** What the checked options of a run come to on a model. */
@@ -112,7 +114,7 @@ export function checkRun(model: Model, options: SampleOptions): CheckedRun {
     width,
     guided,
     givenNoise: options.z !== undefined,
-    slots: slotsOf(steps),
+    slots: historyLength(steps),
     measured: (guided && rescale > 0) || steps.some((s) => typeof s.clip === 'object' && s.clip !== null),
     masked: options.mask !== undefined,
   };
@@ -146,16 +148,17 @@ function checkNumbers({ xT, init, mask, z }: SampleOptions, length: number, step
 }
 
 function checkEdit(options: SampleOptions): void {
-  const { init, strength, begin, invert, xT, mask, jumps, z, interpolate } = options;
+  const { init, strength, startStep, invert, xT, mask, z, interpolate } = options;
   const { guidanceInterval: interval, guidanceRescale: rescale = 0, resume } = options;
   if (strength !== undefined && (!init || invert))
     refuse(
       'A strength is given, and no picture to start from.',
       'Give a picture, or leave the strength out.',
     );
-  if (init && begin !== undefined) refuse('A picture begins where its strength says.', 'Leave begin out.');
+  if (init && startStep !== undefined)
+    refuse('With a picture, the strength determines the start step.', 'Leave startStep out.');
   if (invert && !init) refuse('An inversion needs a picture.', 'Give one as init.');
-  if (begin && !init && !xT && !resume)
+  if (startStep && !init && !xT && !resume)
     refuse('A run that begins later needs the state to go on from.', 'Give it as x_T.');
   if (interval && !(interval[0] <= interval[1]))
     refuse(`The guidance interval is ${interval.join(' to ')}.`, 'Give the lower timestep first.');
@@ -164,16 +167,17 @@ function checkEdit(options: SampleOptions): void {
   if (mask && (!init || invert))
     refuse('A mask is given, and no picture to keep.', 'Give a picture as init.');
   if (mask && z) refuse('With a mask the noise is generated.', 'Leave z out.');
-  if (jumps && !mask) refuse('Jumps are for inpainting, and no mask is given.', 'Give a mask, or no jumps.');
-  if (interpolate && (init || xT || begin))
-    refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and begin out.');
+  if (jumpsOf(options) && !mask)
+    refuse('Jumps are for inpainting, and no mask is given.', 'Give a mask, or no jumps.');
+  if (interpolate && (init || xT || startStep))
+    refuse('An interpolation has its own x_T.', 'Leave the picture, x_T and startStep out.');
   if (interpolate && imageCount(options) < 2)
     refuse('An interpolation has two ends.', 'Ask for 2 pictures or more.');
 }
 
 function checkResume({ index, xT, history }: SavedState, shape: Shape, steps: readonly Step[]): void {
   const fits = Number.isInteger(index) && index >= 0 && index <= steps.length && sameShape(xT.shape, shape);
-  if (!fits || (history?.shape[0] ?? 0) !== slotsOf(steps) * shape[0])
+  if (!fits || (history?.shape[0] ?? 0) !== historyLength(steps) * shape[0])
     throw new DiffusionError(
       'bad-input',
       `The saved state after step ${index} is not one of this run.`,

@@ -2,9 +2,9 @@
 
 import type { Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import type { Step } from '../schedule/step.ts';
 import type { Tensor } from '../tensor.ts';
 
 export const STATE_VIEWS = ['x_t', 'x0', 'eps', 'update'] as const;

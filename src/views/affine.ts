@@ -1,6 +1,6 @@
-/** The contract of scheduler/step.ts on the CPU, for networks that are a function: the same steps, without a GPU. */
+/** The contract of schedule/step.ts on the CPU, for networks that are a function: the same steps, without a GPU. */
 
-import type { Clip, Mix, Step } from '../scheduler/step.ts';
+import type { Clip, LinearCombination, Step } from '../schedule/step.ts';
 
 export interface State {
   readonly x: Float64Array;
@@ -22,16 +22,16 @@ export function affineStep(
   const m = network(x, step);
   const bound = limit(step.clip);
   const x0Hat = x.map((v, i) => {
-    const x0 = step.x0Hat.x * v + step.x0Hat.m * m[i]!;
+    const x0 = step.x0Hat.x * v + step.x0Hat.modelOutput * m[i]!;
     return Math.min(Math.max(x0, -bound), bound);
   });
-  const mixed = (mix: Mix): Float64Array => {
+  const mixed = (mix: LinearCombination): Float64Array => {
     const out = new Float64Array(x.length);
     const parts: readonly (readonly [number | undefined, ArrayLike<number> | undefined])[] = [
       [mix.x, x],
       [mix.x0Hat, x0Hat],
-      [mix.m, m],
-      ...(mix.h ?? []).map((factor, k) => [factor, h[k]] as const),
+      [mix.modelOutput, m],
+      ...(mix.history ?? []).map((factor, k) => [factor, h[k]] as const),
     ];
     for (const [factor, of] of parts)
       if (factor && of) for (let i = 0; i < out.length; i++) out[i]! += factor * of[i]!;
@@ -39,12 +39,12 @@ export function affineStep(
   };
   const next = mixed(step.next);
   if (step.sigma > 0) for (let i = 0; i < next.length; i++) next[i]! += step.sigma * z![i]!;
-  const slots = Math.max(h.length, step.save?.length ?? 0);
+  const slots = Math.max(h.length, step.history?.length ?? 0);
   return {
     x0Hat,
     x: next,
     h: Array.from({ length: slots }, (_, k) => {
-      const mix = step.save?.[k];
+      const mix = step.history?.[k];
       return mix ? mixed(mix) : (h[k] ?? new Float64Array(x.length));
     }),
   };

@@ -2,8 +2,8 @@
 
 import { DiffusionError } from '../errors.ts';
 import type { SampleOptions } from '../session/sample_options.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import { affineStep } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
@@ -47,7 +47,7 @@ export const stepped = (step: Step, x: Float32Array, m: Float32Array): Float64Ar
  * moves epsilon (before clipping).
  */
 export const moves = (step: Step, { ofNull, ofClass }: Outputs): number =>
-  Math.abs(step.x0Hat.m) * size(guided(ofNull, ofClass, 1).diff);
+  Math.abs(step.x0Hat.modelOutput) * size(guided(ofNull, ofClass, 1).diff);
 
 /** The run of strength w; 0 asks for no class, 1 for the class alone: one evaluation a step each, else two. */
 export const runOptions = (

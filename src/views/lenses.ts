@@ -1,9 +1,10 @@
 /** One evaluation, five pictures: x_t, x0Hat, epsHat, the posterior mean and the update; the average of 64 futures. */
 
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, noiseLevels } from '../scheduler/index.ts';
-import { epsHatOf, x0HatOf, type PredictionType } from '../scheduler/prediction.ts';
 import { qSample } from '../session/latents.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { epsHatOf, x0HatOf, type PredictionType } from '../schedule/prediction.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {
@@ -37,7 +38,10 @@ import {
 
 /** How much an error of 1 in the network's output errs x0Hat and epsHat, at a level: |dx0Hat/dm|, |depsHat/dm|. */
 export function amplification(type: PredictionType, alphaBar: number): { x0Hat: number; epsHat: number } {
-  return { x0Hat: Math.abs(x0HatOf(type, alphaBar).m), epsHat: Math.abs(epsHatOf(type, alphaBar).m) };
+  return {
+    x0Hat: Math.abs(x0HatOf(type, alphaBar).modelOutput),
+    epsHat: Math.abs(epsHatOf(type, alphaBar).modelOutput),
+  };
 }
 
 export interface Lens {
@@ -60,7 +64,7 @@ export function lensesAt(
   const step = makeSteps(config, { scheduler: 'ddpm', variance: 'fixed_small', clip: clip ? 1 : null, timesteps: t > 0 ? [t, t - 1] : [0] })[0]!; // prettier-ignore
   let outside = 0;
   const x0Hat = x.map((v, i) => {
-    const x0 = step.x0Hat.x * v + step.x0Hat.m * m[i]!;
+    const x0 = step.x0Hat.x * v + step.x0Hat.modelOutput * m[i]!;
     if (Math.abs(x0) > 1) outside++;
     return clip ? Math.min(Math.max(x0, -1), 1) : x0;
   });

@@ -3,10 +3,12 @@
  * makeSteps as the networks: what a sampler does, apart from what a network gets wrong.
  */
 
-import { parseSchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/index.ts';
-import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import { parseSchedulerConfig } from '../schedule/config.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import type { RunOptions } from '../schedule/run_options.ts';
+import type { SchedulerName } from '../schedule/samplers.ts';
+import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import { affineStep, aOf, type State } from './affine.ts';
 import type { View } from './index.ts';
 import { h } from '../ui/dom.ts';

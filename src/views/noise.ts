@@ -1,8 +1,8 @@
 /** Why z is added: one x_T, the same network; z off, on, scaled; eta from 0 to 1; eight draws of z. */
 
-import { makeSteps } from '../scheduler/index.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {
@@ -32,8 +32,12 @@ export function etaOneAgainstDdpm(config: SchedulerConfig, steps: number): numbe
       const other = ddpm[i]!;
       const numbers = (s: typeof step): number[] => {
         // Over x_t and x0Hat: epsHat = (x_t - a x0Hat) / s where the step names the network's output itself.
-        const m = s.next.m ?? 0;
-        return [(s.next.x ?? 0) - (m * s.x0Hat.x) / s.x0Hat.m, (s.next.x0Hat ?? 0) + m / s.x0Hat.m, s.sigma];
+        const m = s.next.modelOutput ?? 0;
+        return [
+          (s.next.x ?? 0) - (m * s.x0Hat.x) / s.x0Hat.modelOutput,
+          (s.next.x0Hat ?? 0) + m / s.x0Hat.modelOutput,
+          s.sigma,
+        ];
       };
       return maxDifference(numbers(step), numbers(other));
     }),

@@ -3,9 +3,9 @@
  * (DDPM eq. 2 and 4). With the same noise in every step standard deviations would add, and do, and miss.
  */
 
-import { parseSchedulerConfig } from '../scheduler/config.ts';
-import { normals, STREAM_X_T, STREAM_Z } from '../scheduler/noise.ts';
-import { makeSchedule } from '../scheduler/schedule.ts';
+import { parseSchedulerConfig } from '../schedule/config.ts';
+import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
+import { makeSchedule } from '../schedule/schedule.ts';
 import type { View } from './index.ts';
 import {
   breathe,

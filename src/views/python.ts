@@ -1,7 +1,7 @@
 /** A step as a Python script for diffusers, with its tensors inside: run it, and it says how far it is from ours. */
 
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { timestepList } from '../scheduler/timesteps.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { timestepList } from '../schedule/timesteps.ts';
 
 export interface StepTensors {
   readonly x: Float32Array<ArrayBuffer>;

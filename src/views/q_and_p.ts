@@ -4,10 +4,11 @@
  */
 
 import { qSample } from '../session/latents.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, noiseLevels } from '../scheduler/index.ts';
-import { normals } from '../scheduler/noise.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { normals } from '../schedule/noise.ts';
+import type { Step } from '../schedule/step.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {
@@ -185,7 +186,9 @@ function build(frame: Frame): void {
     const x0Hat = x.map((one, i) => {
       const { x0Hat, clip } = steps[i]!;
       const bound = typeof clip === 'number' ? clip : Infinity;
-      return one.map((v, j) => Math.min(Math.max(x0Hat.x * v + x0Hat.m * said[i]!.m[j]!, -bound), bound));
+      return one.map((v, j) =>
+        Math.min(Math.max(x0Hat.x * v + x0Hat.modelOutput * said[i]!.m[j]!, -bound), bound),
+      );
     });
     draws.push({ x, x0Hat, terms: [] });
     measure();

@@ -3,10 +3,10 @@
 import { readTensor } from '../gpu/transfer.ts';
 import { sample } from '../session/sample.ts';
 import { imageCount, type SampleOptions } from '../session/sample_options.ts';
-import type { SchedulerConfig } from '../scheduler/config.ts';
-import { noiseLevels } from '../scheduler/index.ts';
-import { epsHatOf, type PredictionType } from '../scheduler/prediction.ts';
-import type { Step } from '../scheduler/step.ts';
+import type { SchedulerConfig } from '../schedule/config.ts';
+import { noiseLevels } from '../schedule/noise_levels.ts';
+import { epsHatOf, type PredictionType } from '../schedule/prediction.ts';
+import type { Step } from '../schedule/step.ts';
 import type { ViewLease } from './index.ts';
 import { latest, type Frame } from './kit.ts';
 import { picker, type Picker, type Picture } from './picture.ts';
@@ -181,7 +181,7 @@ export function epsOf(
   m: Float32Array<ArrayBuffer>,
 ): Float32Array<ArrayBuffer> {
   const map = epsHatOf(config.predictionType, noiseLevels(config)(t).a ** 2);
-  return x.map((v, i) => map.x * v + map.m * m[i]!);
+  return x.map((v, i) => map.x * v + map.modelOutput * m[i]!);
 }
 
 /** The bound that x0Hat is clipped to in views that take a step again by hand: the model's own where it is one number. */

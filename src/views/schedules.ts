@@ -1,8 +1,8 @@
 /** Linear, cosine and sigmoid schedules on one picture and one noise, at the same t or at the same signal-to-noise ratio. */
 
-import { parseSchedulerConfig } from '../scheduler/config.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
-import { makeSchedule } from '../scheduler/schedule.ts';
+import { parseSchedulerConfig } from '../schedule/config.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
+import { makeSchedule } from '../schedule/schedule.ts';
 import type { View } from './index.ts';
 import { h } from '../ui/dom.ts';
 import { mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts';

@@ -1,9 +1,12 @@
 /** Which solver for few steps: all samplers from one x_T, on budgets of evaluations, against a fine solution. */
 
 import type { SampleOptions } from '../session/sample_options.ts';
-import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps, type RunOptions, type SchedulerName } from '../scheduler/index.ts';
-import { normals, STREAM_X_T } from '../scheduler/noise.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
+import type { RunOptions } from '../schedule/run_options.ts';
+import { SAMPLERS, SCHEDULERS, type SchedulerName } from '../schedule/samplers.ts';
+import type { Sampler } from '../schedule/context.ts';
+import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import { affineStep, aOf } from './affine.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
@@ -24,35 +27,33 @@ import { distance, imageOf, labelsFor, sizeOf, trace } from './runs.ts';
 
 export const BUDGETS = [5, 10, 20, 50] as const;
 
-interface Solver {
+interface Solver extends Pick<
+  Sampler,
+  'title' | 'stochastic' | 'evaluations' | 'minSteps' | 'takesTimesteps'
+> {
   readonly name: SchedulerName;
-  readonly text: string;
-  /** Family, by which it is coloured and dashed. */
   readonly colour: string;
   readonly dash: string;
-  /** Evaluations of a run of n steps. */
-  readonly cost: (n: number) => number;
-  /** It adds noise, so it draws another picture: no error to speak of. */
-  readonly noisy?: boolean;
-  readonly least?: number;
 }
-const one = (n: number): number => n;
-export const SOLVERS: readonly Solver[] = [
-  { name: 'ddim', text: 'DDIM', colour: 'xt', dash: '', cost: one },
-  { name: 'euler', text: 'Euler', colour: 'xt', dash: '2 3', cost: one },
-  { name: 'heun', text: 'Heun', colour: 'q', dash: '', cost: (n) => 2 * n - 1 },
-  { name: 'edm', text: 'EDM (Heun, Karras σ)', colour: 'q', dash: '2 3', cost: (n) => 2 * n - 1 },
-  { name: 'dpmpp-2m', text: 'DPM-Solver++ 2M', colour: 'p', dash: '', cost: one },
-  { name: 'dpmpp-2s', text: 'DPM-Solver++ 2S', colour: 'p', dash: '2 3', cost: one },
-  { name: 'dpmpp-3m', text: 'DPM-Solver++ 3M', colour: 'p', dash: '7 3', cost: one },
-  { name: 'unipc', text: 'UniPC', colour: 'update', dash: '', cost: one },
-  { name: 'pndm', text: 'PNDM', colour: 'update', dash: '2 3', cost: (n) => n + 9, least: 4 },
-  { name: 'ode', text: 'Runge–Kutta 4', colour: 'eps', dash: '', cost: (n) => 4 * n - 3 },
-  { name: 'ddpm', text: 'DDPM', colour: 'xt', dash: '', cost: one, noisy: true },
-  { name: 'euler-ancestral', text: 'Euler ancestral', colour: 'xt', dash: '', cost: one, noisy: true },
-  { name: 'dpmpp-sde', text: 'DPM-Solver++ SDE', colour: 'xt', dash: '', cost: one, noisy: true },
-];
-const EXACT = SOLVERS.filter((s) => !s.noisy);
+/** Colour and dash of a curve: one colour for each family. A sampler without an entry is grey and dotted. */
+const STYLES: Readonly<Record<string, readonly [colour: string, dash: string]>> = {
+  ddim: ['xt', ''],
+  euler: ['xt', '2 3'],
+  heun: ['q', ''],
+  edm: ['q', '2 3'],
+  'dpmpp-2m': ['p', ''],
+  'dpmpp-2s': ['p', '2 3'],
+  'dpmpp-3m': ['p', '7 3'],
+  unipc: ['update', ''],
+  pndm: ['update', '2 3'],
+  ode: ['eps', ''],
+};
+/** All samplers, the deterministic ones first. Those that add noise draw another picture, so they have no error. */
+export const SOLVERS: readonly Solver[] = SCHEDULERS.map((name) => {
+  const [colour, dash] = STYLES[name] ?? ['xt', '1 4'];
+  return { ...SAMPLERS[name], name, colour, dash };
+}).sort((a, b) => Number(a.stochastic) - Number(b.stochastic));
+const EXACT = SOLVERS.filter((s) => !s.stochastic);
 
 /** The most steps that the budget pays for; null where it pays for none. `evaluations` counts the list of steps itself. */
 export function fit(
@@ -61,23 +62,23 @@ export function fit(
   budget: number,
 ): { readonly run: RunOptions; readonly evaluations: number } | null {
   let n = 0;
-  while (solver.cost(n + 1) <= budget) n++;
-  if (n < (solver.least ?? 1)) return null;
+  while (solver.evaluations(n + 1) <= budget) n++;
+  if (n < (solver.minSteps ?? 1)) return null;
   const run = runOf(config, solver.name, n);
   return { run, evaluations: makeSteps(config, run).length };
 }
 
 /**
- * All start from one level. Near the very top of a cosine schedule alphaBar is 1e-9, and x0Hat is all error: there a large
- * step is a throw of dice, so the runs begin a little lower, where a = sqrt(alphaBar) is 0.03 or more.
+ * Returns the first timestep of all runs. At the noisy end of a cosine schedule alphaBar is 1e-9, so x0Hat is dominated by
+ * errors. The runs start a little lower, at a = sqrt(alphaBar) of 0.03 or more.
  */
-export function topOf(config: SchedulerConfig): number | undefined {
-  const top = Math.floor(0.98 * config.T);
-  return top < config.T - 1 && top >= 1 ? top : undefined;
+export function maxTimestepOf(config: SchedulerConfig): number | undefined {
+  const maxTimestep = Math.floor(0.98 * config.T);
+  return maxTimestep < config.T - 1 && maxTimestep >= 1 ? maxTimestep : undefined;
 }
 const runOf = (config: SchedulerConfig, scheduler: SchedulerName, steps: number): RunOptions => {
-  const top = topOf(config);
-  return { scheduler, steps, spacing: 'trailing', ...(top === undefined ? {} : { top }) };
+  const maxTimestep = maxTimestepOf(config);
+  return { scheduler, steps, spacing: 'trailing', ...(maxTimestep === undefined ? {} : { maxTimestep }) };
 };
 
 /**
@@ -122,8 +123,8 @@ export function gaussianError(
 export const orderOf = (scheduler: SchedulerName): number =>
   Math.log2(gaussianError(scheduler, 40).error / gaussianError(scheduler, 80).error);
 
-/** Those whose levels can be spaced in sigma; DDIM is Euler there. */
-const SPACED = EXACT.filter(({ name }) => name !== 'ddim' && name !== 'pndm' && name !== 'edm');
+/** Solvers with levels spaced by sigma. EDM equals Heun at equal levels. */
+const SPACED = EXACT.filter(({ name, takesTimesteps }) => !takesTimesteps && name !== 'edm');
 
 interface Result {
   readonly evaluations: number;
@@ -189,7 +190,7 @@ function build(frame: Frame): void {
   const target = tensorCanvas(h('div'), { label: 'the reference', colour: 'x0' });
   target.figure.classList.add('dv-target');
   const rows = SOLVERS.map((solver) => {
-    const { name, text, colour, dash } = solver;
+    const { name, title, colour, dash } = solver;
     const line = dash ? `repeating-linear-gradient(90deg, var(--v-${colour}) 0 5px, transparent 5px 8px)` : `var(--v-${colour})`; // prettier-ignore
     const cells = h('div', { class: 'dv-four' });
     const row = h(
@@ -198,13 +199,13 @@ function build(frame: Frame): void {
       h(
         'figcaption',
         {},
-        solver.noisy ? null : h('span', { class: 'dv-key', style: `background: ${line}` }),
-        text,
-        solver.noisy ? ': adds noise, draws another picture' : null,
+        solver.stochastic ? null : h('span', { class: 'dv-key', style: `background: ${line}` }),
+        title,
+        solver.stochastic ? ': adds noise, draws another picture' : null,
       ),
       cells,
     );
-    const canvases = BUDGETS.map((b) => tensorCanvas(cells, { label: `${text}, ${b} evaluations` }));
+    const canvases = BUDGETS.map((b) => tensorCanvas(cells, { label: `${title}, ${b} evaluations` }));
     return { solver, row, canvases };
   });
   const first = h(
@@ -251,7 +252,7 @@ function build(frame: Frame): void {
       for (const solver of SOLVERS) {
         const fitted = fit(config, solver, budget);
         if (!fitted) continue;
-        const got = await go(`${solver.text}, up to ${budget}`, fitted.run);
+        const got = await go(`${solver.title}, up to ${budget}`, fitted.run);
         results.set(key(solver.name, budget), { ...got, error: distance(got.picture.data, fine.picture.data) }); // prettier-ignore
         redraw();
       }
@@ -271,7 +272,7 @@ function build(frame: Frame): void {
         canvas.figure.toggleAttribute('data-empty', !r);
         if (r) canvas.draw(r.picture);
         canvas.caption(
-          r ? (solver.noisy ? `${r.evaluations}` : `${r.evaluations}: ${show(r.error, 2)}`) : cannot ? `needs ${solver.cost(solver.least ?? 1)}` : `${b} …`, // prettier-ignore
+          r ? (solver.stochastic ? `${r.evaluations}` : `${r.evaluations}: ${show(r.error, 2)}`) : cannot ? `needs ${solver.evaluations(solver.minSteps ?? 1)}` : `${b} …`, // prettier-ignore
         );
       });
     for (const { name } of EXACT) {
@@ -281,14 +282,14 @@ function build(frame: Frame): void {
     const lines = BUDGETS.flatMap((b) => {
       const own = EXACT.flatMap((s) => {
         const r = results.get(key(s.name, b));
-        return r ? [{ text: s.text, ...r }] : [];
+        return r ? [{ title: s.title, ...r }] : [];
       });
       if (own.length < 2) return [];
       own.sort((p, q) => p.error - q.error);
-      return [`at ${b} evaluations ${own[0]!.text} is nearest (${show(own[0]!.error, 2)}) and ${own.at(-1)!.text} farthest (${show(own.at(-1)!.error, 2)})`]; // prettier-ignore
+      return [`at ${b} evaluations ${own[0]!.title} is nearest (${show(own[0]!.error, 2)}) and ${own.at(-1)!.title} farthest (${show(own.at(-1)!.error, 2)})`]; // prettier-ignore
     });
     if (fine) frame.fact('reference', 'the reference took', lease?.gpu.isSoftware ? `${fine.evaluations} evaluations of UniPC, right to 0.002 (a GPU takes 997 of Runge–Kutta; this adapter is software)` : `${fine.evaluations} evaluations of Runge–Kutta 4`); // prettier-ignore
-    SPACED.forEach(({ name, text }) => frame.fact(`order-${name}`, `order of ${text}, measured`, show(orders.get(name)!, 3))); // prettier-ignore
+    SPACED.forEach(({ name, title }) => frame.fact(`order-${name}`, `order of ${title}, measured`, show(orders.get(name)!, 3))); // prettier-ignore
     frame.say(
       lines.length
         ? `Distance to the finely solved picture, root mean square over pixels from −1 to 1: ${lines.join('; ')}.`
@@ -322,7 +323,7 @@ export const view: View = {
           String.raw`\text{error}\propto(\text{length of a step})^{\text{order}}`,
         ],
         symbols: Object.fromEntries(
-          EXACT.map(({ name, text, colour }) => [name, { tex: `\\text{${text}}`, what: '', colour: colour as 'q' }]), // prettier-ignore
+          EXACT.map(({ name, title, colour }) => [name, { tex: `\\text{${title}}`, what: '', colour: colour as 'q' }]), // prettier-ignore
         ),
         presets: [
           { label: 'Only 10', params: { upto: '10' } },

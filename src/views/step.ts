@@ -1,7 +1,7 @@
 /** Inside a step: the formula with this step's numbers, as they are in the uniform that the shader reads; and in Python. */
 
 import { packStep } from '../ops/update.ts';
-import { normals, STREAM_Z } from '../scheduler/noise.ts';
+import { normals, STREAM_Z } from '../schedule/noise.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {
@@ -54,7 +54,7 @@ export const STEP_SAMPLERS = {
 } as const;
 export type StepSampler = keyof typeof STEP_SAMPLERS;
 
-/** The weights of the first line, by what the model predicts (scheduler/prediction.ts). */
+/** The weights of the first line, by what the model predicts (schedule/prediction.ts). */
 const LABELS = {
   epsilon: { 'x0-x': 'a₁ = 1 / √ᾱ', 'x0-m': 'a₂ = −√(1 − ᾱ) / √ᾱ' },
   sample: { 'x0-x': 'a₁ = 0', 'x0-m': 'a₂ = 1' },

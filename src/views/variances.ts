@@ -1,7 +1,7 @@
 /** beta-tilde, beta, and a learned variance between them: the curves, and what each does to a run (Improved DDPM 3.1). */
 
-import { parseSchedulerConfig, type SchedulerConfig } from '../scheduler/config.ts';
-import { makeSteps } from '../scheduler/index.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
+import { makeSteps } from '../schedule/make_steps.ts';
 import type { View, ViewLease } from './index.ts';
 import { h } from '../ui/dom.ts';
 import {

@@ -13,7 +13,7 @@ import { variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
-import { makeSteps } from '../../src/scheduler/index.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
 import type { DType, Tensor } from '../../src/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';
 
@@ -73,7 +73,7 @@ export function affineSteps(network: Network, steps: number): { t: number; a: nu
   return makeSteps(network.schedule, options(network, steps)).map(({ t, x0Hat, next }) => ({
     t,
     a: (next.x ?? 0) + (next.x0Hat ?? 0) * x0Hat.x,
-    b: (next.m ?? 0) + (next.x0Hat ?? 0) * x0Hat.m,
+    b: (next.modelOutput ?? 0) + (next.x0Hat ?? 0) * x0Hat.modelOutput,
   }));
 }
 

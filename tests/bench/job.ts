@@ -2,7 +2,7 @@
 
 import type { Gpu } from '../../src/gpu/device.ts';
 import { openGpu } from '../../src/gpu/device.ts';
-import { normals, STREAM_X_T } from '../../src/scheduler/noise.ts';
+import { normals, STREAM_X_T } from '../../src/schedule/noise.ts';
 import { measureAdapter, type AdapterFigures } from './adapter.ts';
 import { ours, type Engine } from './engine.ts';
 import { compare, type Contender, type Failure, type Protocol, type Timing } from './measure.ts';

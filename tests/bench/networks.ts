@@ -1,7 +1,7 @@
 /** What is measured: whole networks and single layers, with their weights. Runs in Node and in the page alike. */
 
 import { convertTfjs } from '../../src/cli/tfjs.ts';
-import { parseSchedulerConfig, type SchedulerConfig } from '../../src/scheduler/config.ts';
+import { parseSchedulerConfig, type SchedulerConfig } from '../../src/schedule/config.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { expectedParameters } from '../../src/unet/parameters.ts';
 import type { ModelFiles } from '../../src/weights/files.ts';
@@ -113,6 +113,15 @@ function folderOf(label: string, config: object, weights: ReadonlyMap<string, We
   return { label, read: (path) => Promise.resolve(files[path] ?? null) };
 }
 
+const madeConfig = (name: string): object => ({ in_channels: 3, out_channels: 3, ...CONFIGS[name] });
+
+/** Without its weights; null where its checkpoint is not there. */
+export async function networkConfig(name: string, open: OpenFolder): Promise<UNetConfig | null> {
+  if (CONFIGS[name]) return parseUNetConfig(madeConfig(name), name);
+  const files = await open(FOLDERS[name]!);
+  return files && parseUNetConfig((await loadFolder(files)).unetConfig, name);
+}
+
 /** null where its checkpoint is not there. */
 export async function openNetwork(name: string, open: OpenFolder): Promise<Network | null> {
   const finish = async (files: ModelFiles): Promise<Network> => {
@@ -125,9 +134,8 @@ export async function openNetwork(name: string, open: OpenFolder): Promise<Netwo
     const schedule = parseSchedulerConfig(folder.schedulerConfig, name);
     return { name, files, config, schedule, weights, parameters };
   };
-  const made = CONFIGS[name];
-  if (made) {
-    const config = { in_channels: 3, out_channels: 3, ...made };
+  if (CONFIGS[name]) {
+    const config = madeConfig(name);
     return finish(folderOf(name, config, randomWeights(expectedParameters(parseUNetConfig(config, name)))));
   }
   const files = await open(FOLDERS[name]!);

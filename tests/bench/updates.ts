@@ -6,9 +6,10 @@ import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
 import { replayTime } from '../../src/ops/tune.ts';
 import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
 import { packStep } from '../../src/ops/update.ts';
-import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
-import { normalTable } from '../../src/scheduler/normal_table.ts';
-import { slotsOf } from '../../src/scheduler/step.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import { SCHEDULERS } from '../../src/schedule/samplers.ts';
+import { normalTable } from '../../src/schedule/normal_table.ts';
+import { historyLength } from '../../src/schedule/step.ts';
 import type { Shape, Tensor } from '../../src/tensor.ts';
 import type { Outcome, Place } from './job.ts';
 import { openNetwork, type Network } from './networks.ts';
@@ -35,7 +36,7 @@ async function measure(
     ['ddpm, inpainting', 'ddpm', false, true] as const,
   ]) {
     const steps = makeSteps(schedule, { scheduler, steps: 20 });
-    const slots = slotsOf(steps);
+    const slots = historyLength(steps);
     const buffers: GPUBuffer[] = [];
     const make = (bytes: number, usage: number): GPUBuffer => {
       const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: usage | 0x08 });

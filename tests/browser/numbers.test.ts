@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { normals, STREAM_X_T } from '../../src/scheduler/noise.ts';
+import { normals, STREAM_X_T } from '../../src/schedule/noise.ts';
 import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
 import { expectClose, expectEqual } from '../helpers/array.ts';
 import { launchBrowser } from './browser.ts';

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { decode, encode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from '../../src/cli/main.ts';
-import { normals } from '../../src/scheduler/noise.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { classify } from '../helpers/classifier.ts';

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { convertTfjs } from '../../src/cli/tfjs.ts';
 import { Model } from '../../src/model.ts';
-import { normals } from '../../src/scheduler/noise.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { writeSafetensors } from '../../src/weights/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { useGpu } from '../helpers/gpu.ts';

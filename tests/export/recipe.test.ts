@@ -66,6 +66,17 @@ it('replays to the same bytes: samplers with noise and memory, a threshold, a pi
   }
 });
 
+it('options with old names are checked like those with current names', async () => {
+  const model = await Model.load(gpu(), diskFiles(FOLDER));
+  for (const [run, what] of [
+    [{ begin: 2 }, /later/],
+    [{ begin: 2, init: toSigned(new Uint8Array(768)) }, /start step/],
+    [{ jumps: { length: 1, samples: 2 } }, /Jumps/],
+  ] as [SampleOptions, RegExp][])
+    await expect(last(model, { scheduler: 'ddim', steps: 4, labels: [1], ...run })).rejects.toThrow(what);
+  model.destroy();
+});
+
 it('a run that was forked replays, too: other noise, then another sampler', async () => {
   const runtime = new Runtime({ gpu: nodeGpu, linger: 0 });
   const lease = await runtime.acquire({

@@ -55,7 +55,7 @@ async function openSpoiled(spoil: (device: GPUDevice) => void = () => {}): Promi
 const replaceShader = (device: GPUDevice, label: string, code: (text: string) => string): void => {
   const create = device.createShaderModule.bind(device);
   device.createShaderModule = (shader) =>
-    create(shader.label === label ? { ...shader, code: code(shader.code) } : shader);
+    create(shader.label?.split(' ')[0] === label ? { ...shader, code: code(shader.code) } : shader);
 };
 
 /** Throws if anything reached the device outside of a scope: the error would come with the next answers of the queue. */

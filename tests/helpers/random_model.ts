@@ -1,6 +1,6 @@
 /** A model with random weights, from its config alone. */
 
-import { normals } from '../../src/scheduler/noise.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { expectedParameters } from '../../src/unet/parameters.ts';
 import type { ModelFiles } from '../../src/weights/files.ts';

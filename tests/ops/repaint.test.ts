@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { packRepaint, repaint, type Repaint } from '../../src/ops/repaint.ts';
-import { normals, STREAM_REPAINT } from '../../src/scheduler/noise.ts';
-import { normalTable } from '../../src/scheduler/normal_table.ts';
+import { normals, STREAM_REPAINT } from '../../src/schedule/noise.ts';
+import { normalTable } from '../../src/schedule/normal_table.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';

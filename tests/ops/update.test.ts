@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { packUpdateStep, update, type UpdateStep } from '../../src/ops/update.ts';
-import { normals, STREAM_Z } from '../../src/scheduler/noise.ts';
-import { normalTable } from '../../src/scheduler/normal_table.ts';
+import { normals, STREAM_Z } from '../../src/schedule/noise.ts';
+import { normalTable } from '../../src/schedule/normal_table.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';

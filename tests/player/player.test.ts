@@ -11,7 +11,7 @@ import { termsOf, type StateView } from '../../src/session/state_view.ts';
 import { Runtime, type Lease } from '../../src/runtime.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
-import { noiseLevels } from '../../src/scheduler/index.ts';
+import { noiseLevels } from '../../src/schedule/noise_levels.ts';
 import { expectClose } from '../helpers/array.ts';
 
 const SOURCE = {

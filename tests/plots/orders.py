@@ -1,6 +1,6 @@
 """Error against evaluations of the network on a Gaussian, where the ODE has a closed form: docs/orders.svg.
 
-    npm test -- tests/scheduler/analytic && python tests/plots/orders.py
+    npm test -- tests/schedule/analytic && python tests/plots/orders.py
 """
 
 import json

@@ -25,7 +25,7 @@ const std = (values: readonly number[]): number => {
 };
 
 /**
- * The contract of src/scheduler/step.ts in float64. `output` holds (N, C, H, W), with guidance (2 N, ...): class, then
+ * The contract of src/schedule/step.ts in float64. `output` holds (N, C, H, W), with guidance (2 N, ...): class, then
  * null; with a learned variance (..., 2 C, H, W).
  */
 export function update(

@@ -7,8 +7,8 @@ import { expect, it } from 'vitest';
 const cwd = fileURLToPath(new URL('../..', import.meta.url));
 
 it.each([
-  ['src/scheduler/x.ts', '../model.ts', false],
-  ['src/scheduler/x.ts', '../errors.ts', true],
+  ['src/schedule/x.ts', '../model.ts', false],
+  ['src/schedule/x.ts', '../errors.ts', true],
   ['src/gpu/x.ts', '../unet/unet.ts', false],
   ['src/gpu/x.ts', '../../shaders/concat.wgsl?raw', false],
   ['src/ops/x.ts', '../../shaders/concat.wgsl?raw', true],

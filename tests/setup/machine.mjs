@@ -1,10 +1,12 @@
 // Finds what the tests and benchmarks need of a machine, and installs what is missing: a WebGPU adapter for
-// Node (with 16-bit floats where possible), a Chromium, and a display for it. Nothing is changed outside the
+// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a compiler for
+// GPUs that are not there. Nothing is changed outside the
 // system's package manager (Debian and Ubuntu) or Playwright's own browser folder (everywhere else).
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright';
+import { layerEnvironment } from '../../tools/gpu-static/layer.mjs';
 
 const say = (text) => console.log(`[setup] ${text}`);
 const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0;
@@ -46,29 +48,44 @@ function install(packages, suite) {
   return asRoot('apt-get', ['install', '-qy', '--no-install-recommends', ...from, ...packages]);
 }
 
+/** Where apt takes packages from: files of stanzas (`*.sources`) and files of lines (`*.list`). */
+function packageSources() {
+  const folder = '/etc/apt/sources.list.d';
+  const names = existsSync(folder) ? readdirSync(folder).map((name) => `${folder}/${name}`) : [];
+  const read = (ending) =>
+    ['/etc/apt/sources.list', ...names]
+      .filter((path) => path.endsWith(ending) && existsSync(path))
+      .map((path) => readFileSync(path, 'utf8'));
+  const stanzas = read('.sources').flatMap((text) => text.split(/\n\s*\n/));
+  const lines = read('.list').flatMap((text) => [...text.matchAll(/^deb +(?:\[(.*)\] +)?(\S+) +(\S+) /gm)]);
+  return [
+    ...stanzas.map((stanza) => {
+      const field = (key) => new RegExp(`^${key}:\\s*(.+)$`, 'm').exec(stanza)?.[1];
+      return { uri: field('URIs'), suites: field('Suites')?.split(/\s+/) ?? [], key: field('Signed-By') };
+    }),
+    ...lines.map(([, options = '', uri, suite]) => {
+      return { uri, suites: [suite], key: /signed-by=(\S+)/.exec(options)?.[1] };
+    }),
+  ];
+}
+
 /** Adds Debian's own backports suite, from the mirror and with the key that the machine already uses. */
 function addBackports() {
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   const codename = /^VERSION_CODENAME=(\w+)/m.exec(release)?.[1];
   if (!apt || !/^ID=debian$/m.test(release) || !codename) return null;
   const suite = `${codename}-backports`;
-  const folder = '/etc/apt/sources.list.d';
-  for (const name of readdirSync(folder).filter((n) => n.endsWith('.sources'))) {
-    for (const stanza of readFileSync(`${folder}/${name}`, 'utf8').split(/\n\s*\n/)) {
-      const field = (key) => new RegExp(`^${key}:\\s*(.+)$`, 'm').exec(stanza)?.[1];
-      const suites = field('Suites')?.split(/\s+/) ?? [];
-      if (suites.includes(suite)) return suite;
-      if (!suites.includes(codename)) continue;
-      const source = ['Types: deb', `URIs: ${field('URIs')}`, `Suites: ${suite}`, 'Components: main'];
-      if (field('Signed-By')) source.push(`Signed-By: ${field('Signed-By')}`);
-      const made = `${process.env['TMPDIR'] ?? '/tmp'}/${suite}.sources`;
-      writeFileSync(made, source.join('\n') + '\n');
-      if (!asRoot('cp', [made, `${folder}/${suite}.sources`])) return null;
-      listsAreFresh = false;
-      return suite;
-    }
-  }
-  return null;
+  const sources = packageSources();
+  if (sources.some(({ suites }) => suites.includes(suite))) return suite;
+  const source = sources.find(({ suites }) => suites.includes(codename));
+  if (!source) return null;
+  const stanza = ['Types: deb', `URIs: ${source.uri}`, `Suites: ${suite}`, 'Components: main'];
+  if (source.key) stanza.push(`Signed-By: ${source.key}`);
+  const made = `${process.env['TMPDIR'] ?? '/tmp'}/${suite}.sources`;
+  writeFileSync(made, stanza.join('\n') + '\n');
+  if (!asRoot('cp', [made, `/etc/apt/sources.list.d/${suite}.sources`])) return null;
+  listsAreFresh = false;
+  return suite;
 }
 
 // --- what is needed -------------------------------------------------------------------------------------------
@@ -129,13 +146,44 @@ function findChromium() {
 }
 
 /**
+ * Mesa's RADV, which compiles for GPUs that are not there, and what builds the layer of tools/gpu-static. Debian 12's own
+ * Mesa does not know navi31, so it comes from backports.
+ *
+ * @throws Error if a part can be neither found nor installed
+ */
+function prepareCompiler() {
+  let problem = '';
+  const works = () => {
+    try {
+      const adapter = adapterUnder(layerEnvironment('navi31'));
+      if (adapter?.f16 && /navi31/i.test(adapter.name)) return adapter;
+      problem = `found: ${adapter?.name ?? 'no adapter'}`;
+    } catch (error) {
+      problem = error.message;
+    }
+    return null;
+  };
+  let adapter = works();
+  if (!adapter && install(['gcc', 'libc6-dev', 'libvulkan1', 'libvulkan-dev'])) adapter = works();
+  if (!adapter) {
+    const suite = addBackports();
+    if (suite ? install(['mesa-vulkan-drivers'], suite) : install(['mesa-vulkan-drivers'])) adapter = works();
+  }
+  if (!adapter)
+    throw new Error(
+      `No compiler for GPUs that are not there: install gcc, libc6-dev, libvulkan-dev and mesa-vulkan-drivers (Mesa 25 or later, on Linux). ${problem}`,
+    );
+  say(`compile-only GPU: ${adapter.name}`);
+}
+
+/**
  * Prepares the machine.
  *
  * @returns {{env: Record<string, string>, wrapper: string[]}} the environment for child processes, and the
  *   command that goes before theirs (`xvfb-run` where there is no display)
  * @throws when a part can be neither found nor installed, with its name
  */
-export function prepareMachine({ browser = true } = {}) {
+export function prepareMachine({ browser = true, compiler = false } = {}) {
   const env = { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? '/tmp' };
   const wrapper = [];
   if (browser) {
@@ -156,5 +204,6 @@ export function prepareMachine({ browser = true } = {}) {
   say(
     `adapter: ${adapter.name}${adapter.f16 ? ', with 16-bit floats' : ', WITHOUT 16-bit floats: those tests cannot run'}`,
   );
+  if (compiler) prepareCompiler();
   return { env, wrapper };
 }

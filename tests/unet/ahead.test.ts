@@ -48,7 +48,7 @@ it.each(
         const { x0Hat: mix, clip } = step;
         const [size, out] = [x.length / labels.length, eps.length / labels.length]; // a learned variance comes second
         const of = (i: number) => eps[Math.floor(i / size) * out + (i % size)]!;
-        const wanted = x.map((v, i) => Math.fround(mix.x) * v + Math.fround(mix.m) * of(i));
+        const wanted = x.map((v, i) => Math.fround(mix.x) * v + Math.fround(mix.modelOutput) * of(i));
         const most = typeof clip === 'number' ? clip : Infinity;
         const got = await readTensor(gpu(), x0Hat!);
         const off = got.reduce((worst, y, i) => Math.max(worst, Math.abs(y - Math.min(most, Math.max(-most, wanted[i]!))) / (1 + Math.abs(wanted[i]!))), 0); // prettier-ignore

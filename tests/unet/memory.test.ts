@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { PLAIN } from '../../src/gpu/tape.ts';
 import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
-import { normals } from '../../src/scheduler/noise.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import type { DType, Shape } from '../../src/tensor.ts';

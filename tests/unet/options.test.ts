@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { DiffusionError } from '../../src/errors.ts';
 import { Model } from '../../src/model.ts';
-import { normals } from '../../src/scheduler/noise.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { expectedParameters } from '../../src/unet/parameters.ts';
 import { useGpu } from '../helpers/gpu.ts';

@@ -37,7 +37,7 @@ it.each([0, 1, 2.5, 8])('w = %d: the step from the two pictures shown is the sam
     expectClose(stepped(step!, x, eps), after, { atol: 2e-5, rtol: 0 }, `step ${k}`);
     // The picture of the difference is not black, and explains what the class moves x0Hat by.
     expect(size(diff)).toBeGreaterThan(1e-3);
-    const x0 = (m: Float32Array) => x.map((v, i) => step!.x0Hat.x * v + step!.x0Hat.m * m[i]!);
+    const x0 = (m: Float32Array) => x.map((v, i) => step!.x0Hat.x * v + step!.x0Hat.modelOutput * m[i]!);
     const [a, b] = [x0(ofClass), x0(ofNull)];
     const moved = moves(step!, { ofNull, ofClass });
     expect(size(a.map((v, i) => v - b[i]!)) / moved).toBeCloseTo(1, 2);

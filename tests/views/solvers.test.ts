@@ -2,10 +2,18 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps } from '../../src/scheduler/index.ts';
-import { makeSchedule } from '../../src/scheduler/schedule.ts';
-import { BUDGETS, fit, gaussianError, orderOf, reference, SOLVERS, topOf } from '../../src/views/solvers.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import { makeSchedule } from '../../src/schedule/schedule.ts';
+import {
+  BUDGETS,
+  fit,
+  gaussianError,
+  orderOf,
+  reference,
+  SOLVERS,
+  maxTimestepOf,
+} from '../../src/views/solvers.ts';
 import { refusal } from '../helpers/refusal.ts';
 
 const file = new URL('../../weights/digits/scheduler/scheduler_config.json', import.meta.url);
@@ -31,20 +39,20 @@ describe('what a budget pays for', () => {
     for (const budget of BUDGETS) {
       const fitted = fit(config, solver, budget);
       if (!fitted) {
-        expect(solver.least! + 9).toBeGreaterThan(budget); // pndm alone cannot
+        expect(solver.minSteps! + 9).toBeGreaterThan(budget); // pndm alone cannot
         continue;
       }
       const steps = makeSteps(config, fitted.run);
       expect(fitted.evaluations).toBe(steps.length);
-      expect(steps.length).toBe(solver.cost(fitted.run.steps!)); // the formula that the text names
+      expect(steps.length).toBe(solver.evaluations(fitted.run.steps!)); // the formula that the text names
       expect(steps.length).toBeLessThanOrEqual(budget);
-      expect(solver.cost(fitted.run.steps! + 1)).toBeGreaterThan(budget);
-      expect(steps.some((s) => s.sigma > 0)).toBe(solver.noisy ?? false);
+      expect(solver.evaluations(fitted.run.steps! + 1)).toBeGreaterThan(budget);
+      expect(steps.some((s) => s.sigma > 0)).toBe(solver.stochastic);
     }
   });
 
   it('all start from one level, that of x_T', () => {
-    const top = topOf(config)!;
+    const top = maxTimestepOf(config)!;
     const { alphaBar } = makeSchedule(config);
     for (const solver of SOLVERS)
       for (const budget of BUDGETS) {

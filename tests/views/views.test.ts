@@ -4,9 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { packStep } from '../../src/ops/update.ts';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
-import { makeSteps, SCHEDULERS } from '../../src/scheduler/index.ts';
-import { normals } from '../../src/scheduler/noise.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
+import { makeSteps } from '../../src/schedule/make_steps.ts';
+import { SCHEDULERS } from '../../src/schedule/samplers.ts';
+import { normals } from '../../src/schedule/noise.ts';
 import { affineStep } from '../../src/views/affine.ts';
 import { amplification, lensesAt } from '../../src/views/lenses.ts';
 import { COUNT as POINTS, PARTS, runPoints, score, shares, density } from '../../src/views/mixture.ts';
@@ -232,7 +233,7 @@ describe('inside a step', () => {
         const n = unpackStep(packStep(step, 1, 0));
         const f = Math.fround;
         expect(n).toEqual({
-          x0X: f(step.x0Hat.x), x0M: f(step.x0Hat.m), clip: 1, sigma: f(step.sigma), guidance: 1, index: step.index,
+          x0X: f(step.x0Hat.x), x0M: f(step.x0Hat.modelOutput), clip: 1, sigma: f(step.sigma), guidance: 1, index: step.index,
           x: f(step.next.x!), x0Hat: f(step.next.x0Hat!), m: 0,
         }); // prettier-ignore
       }

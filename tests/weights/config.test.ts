@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parseSchedulerConfig } from '../../src/scheduler/config.ts';
+import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import { checkParameters, parameterCount } from '../../src/unet/parameters.ts';
 import { readSafetensors, type WeightTensor } from '../../src/weights/safetensors.ts';
