@@ -6,13 +6,14 @@ export type Refuse = (key: string, why: string) => never;
 export class ConfigReader {
   readonly #given: ReadonlyMap<string, unknown>;
   readonly #seen = new Set<string>();
-  readonly #refuse: Refuse;
+  /** Throws an error on a key of the config. */
+  readonly refuse: Refuse;
 
   /** @param json null for an empty object @throws what `refuse` throws */
   constructor(json: unknown, refuse: Refuse) {
     if (json !== null && !isObject(json)) refuse('the config', 'is not an object');
     this.#given = new Map(Object.entries(json ?? {}));
-    this.#refuse = refuse;
+    this.refuse = refuse;
   }
 
   has(key: string): boolean {
@@ -33,14 +34,14 @@ export class ConfigReader {
     const value = this.get(key, absent);
     return typeof value === 'number' && value >= min && value <= max
       ? value
-      : this.#refuse(key, `is ${showValue(value)}, and should be a number from ${min} to ${max}`);
+      : this.refuse(key, `is ${showValue(value)}, and should be a number from ${min} to ${max}`);
   }
 
   flag(key: string, absent: boolean): boolean {
     const value = this.get(key, absent);
     return typeof value === 'boolean'
       ? value
-      : this.#refuse(key, `is ${showValue(value)}, and should be true or false`);
+      : this.refuse(key, `is ${showValue(value)}, and should be true or false`);
   }
 
   /** A list of 1 to `max` entries. */
@@ -48,18 +49,16 @@ export class ConfigReader {
     const value = this.get(key, absent);
     return Array.isArray(value) && value.length >= 1 && value.length <= max
       ? value
-      : this.#refuse(key, `is ${showValue(value)}, and should be a list of 1 to ${max}`);
+      : this.refuse(key, `is ${showValue(value)}, and should be a list of 1 to ${max}`);
   }
 
   /** One of some values. */
   choice<V>(key: string, absent: V, values: readonly V[]): V {
     const value = this.get(key, absent);
     const found = values.indexOf(value as V);
+    const supported = values.length > 1 ? 'supported values are' : 'supported value is';
     if (found < 0)
-      this.#refuse(
-        key,
-        `is ${showValue(value)}, and only ${values.map(showValue).join(' or ')} ${values.length > 1 ? 'are' : 'is'} supported`,
-      );
+      this.refuse(key, `is ${showValue(value)}, and the ${supported} ${values.map(showValue).join(', ')}`);
     return values[found]!;
   }
 
@@ -67,7 +66,7 @@ export class ConfigReader {
   asInteger(key: string, value: unknown, min: number, max: number): number {
     return Number.isInteger(value) && (value as number) >= min && (value as number) <= max
       ? (value as number)
-      : this.#refuse(key, `is ${showValue(value)}, and should be a whole number from ${min} to ${max}`);
+      : this.refuse(key, `is ${showValue(value)}, and should be an integer from ${min} to ${max}`);
   }
 
   /** Keys that nothing has asked for; keys with a leading underscore are comments. */

@@ -5,19 +5,12 @@ import type { SampleOptions } from '../session/sample_options.ts';
 import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
 import { affineStep } from './affine.ts';
-import type { View, ViewLease } from './index.ts';
+import type { View, ViewLease } from './view.ts';
 import { h } from '../ui/dom.ts';
-import {
-  choice,
-  classControl,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import { choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import { clipFor, epsOf, evaluate, imageOf, labelsFor, maxDifference, peak, size, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

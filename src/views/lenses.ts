@@ -5,22 +5,12 @@ import type { SchedulerConfig } from '../schedule/config.ts';
 import { makeSteps } from '../schedule/make_steps.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from '../schedule/prediction.ts';
-import type { View, ViewLease } from './index.ts';
+import type { View, ViewLease } from './view.ts';
 import { h } from '../ui/dom.ts';
-import {
-  button,
-  classControl,
-  later,
-  latest,
-  mountFrame,
-  register,
-  seedControl,
-  show,
-  slider,
-  soon,
-  toggle,
-  type Frame,
-} from './kit.ts';
+import { button, classControl, later, register, seedControl, slider, toggle } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import {

@@ -3,7 +3,9 @@
 import { grid, planesOf, toSigned } from '../core/pixels.ts';
 import { paintPixels } from '../ui/canvas.ts';
 import { h } from '../ui/dom.ts';
-import { later, register, rich, setText, type Frame } from './kit.ts';
+import { later, register } from './controls.ts';
+import { rich, setText } from './text.ts';
+import type { Frame } from './frame.ts';
 
 /** Planar (C, H, W), C = 1 or 3. */
 export interface Picture {

@@ -2,7 +2,8 @@
 
 import type * as Plots from '@observablehq/plot';
 import { h } from '../ui/dom.ts';
-import { rich, show, type Frame } from './kit.ts';
+import { rich, show } from './text.ts';
+import type { Frame } from './frame.ts';
 
 export type Plot = typeof Plots;
 export type { Markish, PlotOptions } from '@observablehq/plot';

@@ -7,8 +7,9 @@ import type { SchedulerConfig } from '../schedule/config.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { epsHatOf, type PredictionType } from '../schedule/prediction.ts';
 import type { Step } from '../schedule/step.ts';
-import type { ViewLease } from './index.ts';
-import { latest, type Frame } from './kit.ts';
+import type { ViewLease } from './view.ts';
+import { latest } from './work.ts';
+import type { Frame } from './frame.ts';
 import { picker, type Picker, type Picture } from './picture.ts';
 
 export interface TraceState {

@@ -2,20 +2,12 @@
 
 import { packStep } from '../ops/update.ts';
 import { normals, STREAM_Z } from '../schedule/noise.ts';
-import type { View, ViewLease } from './index.ts';
+import type { View, ViewLease } from './view.ts';
 import { h } from '../ui/dom.ts';
-import {
-  button,
-  choice,
-  classControl,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import { button, choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { pythonOf } from './python.ts';
 import { clipFor, evaluate, extent, imageOf, labelsFor, maxDifference, peak, PREDICTS, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

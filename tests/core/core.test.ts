@@ -50,12 +50,14 @@ it('a reader of configs gives defaults, refuses by key, and lists what nobody as
   };
   const reader = new ConfigReader({ a: 1.5, b: null, c: 'x', _note: 1, rest: 0 }, refuse);
   expect(reader.real('a', 0, 0, 2)).toBe(1.5);
-  expect(() => reader.integer('a', 0, 0, 2)).toThrow('a is 1.5, and should be a whole number from 0 to 2');
+  expect(() => reader.integer('a', 0, 0, 2)).toThrow('a is 1.5, and should be an integer from 0 to 2');
   expect(reader.integer('absent', 3, 0, 9)).toBe(3);
   expect(reader.get('b', 1)).toBeNull();
   expect(() => reader.flag('b', true)).toThrow('b is null, and should be true or false');
   expect(reader.choice('c', 'y', ['x', 'y'])).toBe('x');
-  expect(() => reader.choice('c', 'y', ['y', 'z'])).toThrow('c is "x", and only "y" or "z" are supported');
+  expect(() => reader.choice('c', 'y', ['y', 'z'])).toThrow(
+    'c is "x", and the supported values are "y", "z"',
+  );
   expect(() => reader.list('c', [], 2)).toThrow('c is "x", and should be a list of 1 to 2');
   expect(reader.unread()).toEqual(['rest']);
   expect(() => new ConfigReader([], refuse)).toThrow('the config is not an object');
