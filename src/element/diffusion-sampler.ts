@@ -6,6 +6,8 @@
  * take their steps in turns.
  *
  * Importing this module registers nothing, and works where there is no DOM; `define.ts` registers.
+ *
+ * Reason for the length of this file: all public names are here with their documentation, which the manifest is made from.
  */
 
 import { megabytes } from '../core/format.ts';
@@ -15,9 +17,11 @@ import { paced } from '../session/pace.ts';
 import type { Player } from '../session/player.ts';
 import type { SampleOptions } from '../session/sample_options.ts';
 import { saveFile } from '../ui/dom.ts';
-import { reducedMotion, stepInterval } from '../ui/motion.ts';
+import { stepInterval } from '../ui/motion.ts';
 import { Painter } from '../ui/painter.ts';
 import { MODEL_ATTRIBUTES, OTHER_ATTRIBUTES, RUN_ATTRIBUTES, SamplerAttributes } from './attributes.ts';
+import { Automation } from './automation.ts';
+import type { SamplerEventMap } from './events.ts';
 import { mountLecture } from './lecture_host.ts';
 import { ModelRun, type RunHost } from './model_run.ts';
 import { optionsOf } from './run_options.ts';
@@ -31,33 +35,18 @@ import {
   showProgress,
   type SamplerStatus,
 } from './template.ts';
-import { savesData, watchVisibility } from './visibility.ts';
+import { watchVisibility } from './visibility.ts';
 import css from './style.css?inline';
 
-export type { SamplerStatus };
+export type { SamplerEventMap, SamplerStatus };
 
 /** Set by the build of the package. */
 declare const __VERSION__: string | undefined;
-
-/** What the events carry. None of them bubbles. */
-export interface SamplerEventMap {
-  /** The model is on the GPU. */
-  ready: CustomEvent<{ title: string; bytes: number | null; parameters: number; adapter: string }>;
-  /** Bytes of the download; total is null where nobody says. */
-  progress: CustomEvent<{ received: number; total: number | null }>;
-  /** Another state is shown: after `index` of `steps` steps, at timestep t; -1 is the clean image. */
-  step: CustomEvent<{ index: number; steps: number; t: number }>;
-  /** The run has come to its end. */
-  done: CustomEvent<{ steps: number; seed: number; seconds: number }>;
-  error: CustomEvent<DiffusionError>;
-}
 
 /** A run takes about this long on a fast GPU, in milliseconds: it is there to be watched. */
 const RUN_TIME = 5000;
 /** A step takes this long at most, however few there are. */
 const MOST_STEP_TIME = 100;
-/** Milliseconds that a finished picture is shown before the next one, with `loop`. */
-const LOOP_PAUSE = 2500;
 
 let sheet: CSSStyleSheet | undefined;
 
@@ -154,14 +143,7 @@ export class DiffusionSampler extends SamplerAttributes {
   #unmount: (() => void) | null = null;
   /** While the element is in a document; takes its listeners away. */
   #connection: AbortController | null = null;
-  #loopTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Number of decisions on what is to happen. Lets a pending `loop` see that somebody has acted meanwhile. */
-  #decisions = 0;
-  #inView = false;
-  /** The element paused itself, because nobody could see it. */
-  #resting = false;
-  /** It plays because the author wanted so, not the visitor. */
-  #byItself = false;
+  readonly #automation: Automation;
   #disabled = false;
 
   constructor() {
@@ -180,9 +162,10 @@ export class DiffusionSampler extends SamplerAttributes {
     const target = { canvas: ui.canvas, view, side, missing: 'picture' } as const;
     this.#painter = new Painter([target], (error) => this.#run.fail(error));
     this.#run = new ModelRun(this.#host());
+    this.#automation = new Automation(this, (work) => void this.#quietly(work));
     const on = (target: HTMLElement, type: string, act: () => unknown): void =>
       target.addEventListener(type, () => {
-        this.#byItself = false;
+        this.#automation.handOver();
         void this.#quietly(async () => act());
       });
     for (const button of [ui.run, ui.play, ui.toggle, ui.retry])
@@ -223,45 +206,45 @@ export class DiffusionSampler extends SamplerAttributes {
    * changed. Resolves when it plays. @throws DiffusionError
    */
   async play(): Promise<void> {
-    this.#rest();
+    this.#automation.decided();
     this.#refuseIfUnable();
     await this.#run.play();
   }
 
   /** Stops after the step under way. */
   pause(): void {
-    this.#rest();
+    this.#automation.decided();
     this.#run.player?.pause();
   }
 
   /** One step on, then waits; the first one shows the noise. @throws DiffusionError */
   async step(): Promise<void> {
-    this.#rest();
+    this.#automation.decided();
     this.#refuseIfUnable();
     await this.#run.step();
   }
 
   /** One step back, then waits. */
   stepBack(): void {
-    this.#rest();
+    this.#automation.decided();
     this.#run.player?.stepBack();
   }
 
   /** Shows the state after k steps, then waits. */
   seek(k: number): void {
-    this.#rest();
+    this.#automation.decided();
     void this.#run.player?.seek(k);
   }
 
   /** Ends the run, or the download; the next `play` starts anew. */
   stop(): void {
-    this.#rest();
+    this.#automation.decided();
     this.#run.stop();
   }
 
   /** Goes on from state k with other settings; the states up to it stay. */
   fork(k: number, changes: Partial<SampleOptions>): void {
-    this.#rest();
+    this.#automation.decided();
     void this.#run.player?.fork(k, changes);
   }
 
@@ -321,8 +304,7 @@ export class DiffusionSampler extends SamplerAttributes {
     const connection = (this.#connection = new AbortController());
     const { signal } = connection;
     const onlook = (inView: boolean): void => {
-      this.#inView = inView;
-      this.#look();
+      if (!this.#unmount) this.#automation.look(inView, this.#disabled);
     };
     watchVisibility(this, signal, () => void this.#approach(), onlook);
     this.#drawPoster();
@@ -446,9 +428,9 @@ export class DiffusionSampler extends SamplerAttributes {
 
   /** Gives the run and the model back; the poster is shown again. */
   #drop(): void {
-    this.#rest();
+    this.#automation.decided();
     this.#painter.destroy();
-    this.#byItself = false;
+    this.#automation.handOver();
     this.#setValue('');
     this.#run.drop();
   }
@@ -456,7 +438,6 @@ export class DiffusionSampler extends SamplerAttributes {
   #release(): void {
     this.#connection?.abort();
     this.#connection = null;
-    this.#inView = false;
     this.#unmount?.();
     this.#unmount = null;
     this.#drop();
@@ -466,7 +447,7 @@ export class DiffusionSampler extends SamplerAttributes {
 
   async #onDone(player: Player, seconds: number): Promise<void> {
     const { steps, forks, options } = player;
-    const decisions = this.#decisions;
+    const { decisions } = this.#automation;
     try {
       const { recipeOf } = await import('./picture.ts');
       if (this.#run.player !== player || player.status !== 'done') return;
@@ -476,42 +457,12 @@ export class DiffusionSampler extends SamplerAttributes {
       console.warn('diffusion-sampler: the recipe of the run could not be written.', error);
     }
     this.#emit('done', { steps, seed: options?.seed ?? 0, seconds });
-    if (!this.loop || !this.#connection || decisions !== this.#decisions) return;
-    this.#loopTimer = setTimeout(() => {
-      this.seed += this.count;
-      void this.#quietly(() => this.play());
-    }, LOOP_PAUSE);
+    if (this.#connection) this.#automation.loop(decisions);
   }
 
   #setValue(value: string): void {
     this.#value = value;
     this.#internals.setFormValue(value || null, value || null);
-  }
-
-  /** Nothing happens by itself any more: somebody has decided what to do. */
-  #rest(): void {
-    this.#decisions++;
-    clearTimeout(this.#loopTimer);
-    this.#resting = false;
-  }
-
-  /** The tab was hidden or shown, the element scrolled to or away. */
-  #look(): void {
-    if (!this.#connection || this.#unmount) return;
-    const visible = !document.hidden && (this.#inView || !this.#byItself);
-    if (!visible) {
-      if (this.hiddenPolicy !== 'pause' || this.#run.status !== 'running') return;
-      this.pause();
-      this.#resting = true;
-    } else if (this.#resting) {
-      void this.#quietly(() => this.play());
-    } else if (this.#run.status === 'poster' && this.#inView && !this.#disabled) {
-      if (savesData()) return;
-      if (this.autoplay && !reducedMotion()) {
-        this.#byItself = true;
-        void this.#quietly(() => this.play());
-      } else if (this.reveal === 'auto') void this.#quietly(() => this.step());
-    }
   }
 
   // ---- what is seen ---------------------------------------------------------------------------------------
