@@ -65,3 +65,7 @@ export function toDiffusionError(error: unknown, place: 'page' | 'view' | 'run')
     { cause: error },
   );
 }
+
+/** What to do without WebGPU: the oldest versions that have it, by system. docs/browsers.md has them as a table. */
+export const BROWSERS =
+  'Use Chrome or Edge 113 (Linux: 144, Android: 121), Safari 26, or Firefox 141 (Windows) or 147 (Macs with Apple silicon), or later.';

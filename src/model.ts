@@ -283,13 +283,21 @@ export class Model {
     this.#weights.destroy();
   }
 
-  /** Replaces kernels that give wrong numbers here by the fallback ones. @throws gpu-error if those are wrong, too */
+  /** Replaces kernels that give wrong numbers here by the fallback ones. @throws gpu-error, if these are wrong or refused, too */
   async #checkKernels(): Promise<void> {
     const { gpu, config, dtype } = this;
     const shapes = convShapes(config);
-    const wrong = await selfCheck(this.#builder, config, shapes, dtype, this.#variants, this.#compare);
+    const last = this.#variants === LEAST;
+    let wrong: string | null;
+    try {
+      wrong = await selfCheck(this.#builder, config, shapes, dtype, this.#variants, this.#compare);
+    } catch (error) {
+      if (last || !(error instanceof DiffusionError) || error.code !== 'gpu-error') throw error;
+      gpu.check(); // a device that is broken stays so
+      wrong = error.what;
+    }
     if (wrong === null) return;
-    if (this.#variants !== LEAST) {
+    if (!last) {
       console.warn(`diffusion-sampler: fallback kernels on ${gpu.adapter}: ${wrong}`);
       this.#useFallback();
       return this.#checkKernels();

@@ -5,7 +5,6 @@
  * A driver may lose stores without an error. The picture would then be wrong without a word.
  */
 
-import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { allocate, scoped } from './gpu/scope.ts';
 import { run, Tape, type ConvShape, type Variants } from './gpu/tape.ts';
@@ -40,7 +39,7 @@ const checked = new WeakMap<GPUDevice, Map<string, Promise<string | null>>>();
  * @param shapes of the model's convolutions; one of each variant is checked, the smallest
  * @param compare false runs everything, and believes it (for devices that only compile)
  * @returns null if all is right, else what is wrong, for the console
- * @throws device-lost, aborted
+ * @throws device-lost; gpu-error, if the GPU refuses a kernel; out-of-memory
  */
 export async function selfCheck(
   gpu: Gpu,
@@ -71,10 +70,6 @@ export async function selfCheck(
       result.catch(() => known.delete(key)); // a failed one may be tried again
     }
     return await result;
-  } catch (error) {
-    gpu.check();
-    if (!(error instanceof DiffusionError)) throw error;
-    return error.message; // refused, or no room for a few kilobytes
   } finally {
     buffers.forEach((buffer) => buffer.destroy());
   }

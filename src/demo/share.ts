@@ -53,9 +53,9 @@ export async function framesOf(player: Player, withX0: boolean): Promise<Pixels[
   for (const k of chosen) {
     const { shape } = player.at(k)!.xT;
     const zoom = zoomOf(shape, SIDE);
-    const x = await read(player, k, 'x_t');
+    const [x, expected] = await Promise.all([read(player, k, 'x_t'), withX0 ? read(player, k, 'x0') : null]);
     // At the start nothing is expected yet: the middle grey of a picture of which nothing is known.
-    const x0 = withX0 ? ((await read(player, k, 'x0')) ?? new Float32Array(x!.length)) : null;
+    const x0 = withX0 ? (expected ?? new Float32Array(x!.length)) : null;
     const left = grid(x!, shape, { zoom });
     frames.push(x0 ? beside(left, grid(x0, shape, { zoom }), 2 * zoom) : left);
   }

@@ -23,6 +23,7 @@ import { MODEL_ATTRIBUTES, OTHER_ATTRIBUTES, RUN_ATTRIBUTES, SamplerAttributes }
 import { Automation } from './automation.ts';
 import type { SamplerEventMap } from './events.ts';
 import { mountLecture } from './lecture_host.ts';
+import { dress } from './look.ts';
 import { ModelRun, type RunHost } from './model_run.ts';
 import { optionsOf } from './run_options.ts';
 import { bundled } from './source.ts';
@@ -36,7 +37,6 @@ import {
   type SamplerStatus,
 } from './template.ts';
 import { watchVisibility } from './visibility.ts';
-import css from './style.css?inline';
 
 export type { SamplerEventMap, SamplerStatus };
 
@@ -47,8 +47,6 @@ declare const __VERSION__: string | undefined;
 const RUN_TIME = 5000;
 /** A step takes this long at most, however few there are. */
 const MOST_STEP_TIME = 100;
-
-let sheet: CSSStyleSheet | undefined;
 
 /**
  * @element diffusion-sampler
@@ -135,6 +133,7 @@ export class DiffusionSampler extends SamplerAttributes {
 
   readonly #internals: ElementInternals;
   readonly #ui: ReturnType<typeof build>;
+  readonly #showState: (state: string) => void;
   #shape = GREY;
   #value = '';
   readonly #run: ModelRun;
@@ -150,11 +149,7 @@ export class DiffusionSampler extends SamplerAttributes {
     super();
     this.#internals = this.attachInternals();
     const root = this.attachShadow({ mode: 'open' });
-    if (!sheet) {
-      sheet = new CSSStyleSheet();
-      sheet.replaceSync(css);
-    }
-    root.adoptedStyleSheets = [sheet];
+    this.#showState = dress(root, this.#internals);
     const ui = (this.#ui = build());
     root.append(ui.frame, ui.controls, ui.host);
     const view = () => (isStateView(this.view) ? this.view : 'x_t');
@@ -478,9 +473,7 @@ export class DiffusionSampler extends SamplerAttributes {
   #update(): void {
     const { status, player, stale, error } = this.#run;
     const lecture = this.#unmount !== null;
-    const { states } = this.#internals;
-    states.clear();
-    states.add(lecture ? 'view' : status);
+    this.#showState(lecture ? 'view' : status);
     render(this.#ui, {
       ...{ status, stale, error },
       player: player?.at(player.index) ? player : null,

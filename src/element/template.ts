@@ -87,7 +87,7 @@ export function build() {
   );
   const bar2 = [play, back, step, stop, timeline, save, status, view];
   const controls = h('div', { class: 'controls', part: 'controls', role: 'group', 'aria-label': 'Run' }, ...bar2); // prettier-ignore
-  const host = h('div', { part: 'view-host', hidden: true });
+  const host = h('div', { class: 'lecture', part: 'view-host', hidden: true });
   return { frame, canvas, poster, posterSlot, noise, over, run, title, waiting, bar, bytes, cancel, fault, message, retry, toggle, controls, play, back, step, stop, save, timeline, status, view, host }; // prettier-ignore
 }
 

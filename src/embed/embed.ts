@@ -23,7 +23,15 @@ document.querySelector('main')!.append(sampler);
 
 /** Where `?origin=` names the page around, nobody else is told anything or obeyed; null: where it names none. */
 const asked = query.get('origin');
-const origin = asked === null ? '*' : URL.canParse(asked) ? new URL(asked).origin : null;
+const origin = asked === null ? '*' : originOf(asked);
+
+function originOf(address: string): string | null {
+  try {
+    return new URL(address).origin;
+  } catch {
+    return null;
+  }
+}
 
 const post = (type: string, data: Readonly<Record<string, unknown>> = {}): void => {
   if (parent !== window && origin !== null && origin !== 'null')

@@ -1,6 +1,6 @@
 /** One GPU device: why there is none, what it offers, and what happens when it goes away. */
 
-import { DiffusionError } from '../errors.ts';
+import { BROWSERS, DiffusionError } from '../errors.ts';
 import { quadsAreInOrder } from './quads.ts';
 import { gpuError } from './scope.ts';
 import { awaitQueue } from './wait.ts';
@@ -31,9 +31,6 @@ export interface GpuOptions {
    */
   readonly powerPreference?: GPUPowerPreference;
 }
-
-const BROWSERS =
-  'Use Chrome or Edge 113+, Safari 26+, or Firefox 141+ on Windows or 147+ on Macs with Apple silicon.';
 
 /** What Node can do about a missing adapter differs from what a browser's user can. */
 const IN_NODE = 'process' in globalThis && !('document' in globalThis);

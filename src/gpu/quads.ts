@@ -31,7 +31,11 @@ export async function quadsAreInOrder(device: GPUDevice): Promise<boolean> {
   try {
     const making = scoped(device, () => {
       const module = device.createShaderModule({ label: 'quads', code: CODE });
-      return device.createComputePipelineAsync({ label: 'quads', layout: 'auto', compute: { module } });
+      return device.createComputePipelineAsync({
+        label: 'quads',
+        layout: 'auto',
+        compute: { module, entryPoint: 'main' },
+      });
     });
     making.result.catch(() => {}); // awaited below
     if (await making.refused) return false;

@@ -475,7 +475,7 @@ export function pipeline(gpu: Gpu, d: Dispatch): Promise<GPUComputePipeline> {
     promise = device.createComputePipelineAsync({
       label: d.shader.name,
       layout: 'auto',
-      compute: { module },
+      compute: { module, entryPoint: 'main' },
     });
     pipelines.set(code, promise);
     promise.catch(() => pipelines.delete(code)); // a failed one may be tried again

@@ -82,14 +82,12 @@ export interface DiffusersClass {
   readonly selectedBy?: Readonly<Record<string, string | number>>;
 }
 
-/** Registry entry of a sampler. */
+/** Registry entry of a sampler. Its file also exports SOURCE, the paper and equation, for docs/samplers.md. */
 export interface Sampler {
   /** Name for people. */
   readonly title: string;
   /** Character of the sampler in a few words. */
   readonly blurb: string;
-  /** Paper and equation. */
-  readonly source: string;
   /** True: adds noise with its default options. */
   readonly stochastic: boolean;
   /** Number of network evaluations (NFE) of a run of n steps. */

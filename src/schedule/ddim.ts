@@ -23,10 +23,12 @@ import { epsHatOf, x0HatOf, type PredictionOptions } from './prediction.ts';
 import type { Schedule } from './schedule.ts';
 import type { Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Song et al. 2021, eq. 12 and 16';
+
 export const ddim: Sampler = {
   title: 'DDIM',
   blurb: 'the same noise, the same path',
-  source: 'Song et al. 2021, eq. 12 and 16',
   stochastic: false,
   evaluations: oncePerStep,
   takesTimesteps: true,

@@ -20,10 +20,12 @@ import { x0HatOf, type PredictionOptions } from './prediction.ts';
 import type { Schedule } from './schedule.ts';
 import type { Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Ho et al. 2020, algorithm 2; Nichol & Dhariwal 2021, eq. 15';
+
 export const ddpm: Sampler = {
   title: 'DDPM',
   blurb: 'new noise in every step',
-  source: 'Ho et al. 2020, algorithm 2; Nichol & Dhariwal 2021, eq. 15',
   stochastic: true,
   evaluations: oncePerStep,
   takesTimesteps: true,

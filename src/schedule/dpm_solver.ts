@@ -19,6 +19,9 @@ import { history, weightedSum, X, X0_HAT } from './linear_combination.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { LinearCombination, Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Lu et al. 2022b';
+
 const multistepClass: DiffusersClass = {
   className: 'DPMSolverMultistepScheduler',
   spacing: 'linspace',
@@ -29,7 +32,6 @@ const multistepClass: DiffusersClass = {
 export const dpmpp2m: Sampler = {
   title: 'DPM-Solver++ 2M',
   blurb: 'good in 10 to 20 steps',
-  source: 'Lu et al. 2022b, algorithm 2',
   stochastic: false,
   evaluations: oncePerStep,
   takesTimesteps: false,
@@ -43,7 +45,6 @@ export const dpmpp3m: Sampler = {
   ...dpmpp2m,
   title: 'DPM-Solver++ 3M',
   blurb: 'one order higher',
-  source: 'Lu et al. 2022b, appendix',
   diffusers: { ...multistepClass, selectedBy: { algorithm_type: 'dpmsolver++', solver_order: 3 } },
   make: (context) => multistepSteps(levels(context, { integerTimesteps: true }), context, { order: 3 }),
 };
@@ -52,7 +53,6 @@ export const dpmppSde: Sampler = {
   ...dpmpp2m,
   title: 'DPM-Solver++ SDE',
   blurb: 'few steps, new noise',
-  source: 'Lu et al. 2022b, 2M SDE',
   stochastic: true,
   diffusers: { ...multistepClass, selectedBy: { algorithm_type: 'sde-dpmsolver++', solver_order: 2 } },
   make: (context) =>
@@ -63,7 +63,6 @@ export const dpmpp2s: Sampler = {
   ...dpmpp2m,
   title: 'DPM-Solver++ 2S',
   blurb: 'steps in pairs',
-  source: 'Lu et al. 2022b, algorithm 1',
   diffusers: {
     className: 'DPMSolverSinglestepScheduler',
     spacing: 'linspace',

@@ -17,10 +17,12 @@ import { weightedSum } from './linear_combination.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Karras et al. 2022, algorithm 2';
+
 export const edm: Sampler = {
   title: 'EDM',
   blurb: 'Heun on Karras’ noise levels',
-  source: 'Karras et al. 2022, algorithm 2',
   stochastic: false,
   evaluations: twicePerStep,
   takesTimesteps: false,

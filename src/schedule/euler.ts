@@ -15,10 +15,12 @@ import type { Level } from './levels.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Karras et al. 2022, eq. 4; k-diffusion';
+
 export const euler: Sampler = {
   title: 'Euler',
   blurb: 'the plain ODE step',
-  source: 'Karras et al. 2022, eq. 4; k-diffusion',
   stochastic: false,
   evaluations: oncePerStep,
   takesTimesteps: false,

@@ -14,10 +14,12 @@ import type { Level } from './levels.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Karras et al. 2022, algorithm 1';
+
 export const heun: Sampler = {
   title: 'Heun',
   blurb: 'two evaluations per step',
-  source: 'Karras et al. 2022, algorithm 1',
   stochastic: false,
   evaluations: twicePerStep,
   takesTimesteps: false,

@@ -14,10 +14,12 @@ import { history, weightedSum } from './linear_combination.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { LinearCombination, Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Song et al. 2021b, eq. 13; classical Runge-Kutta of order 4';
+
 export const ode: Sampler = {
   title: 'Runge–Kutta 4',
   blurb: 'the ODE, four evaluations per step',
-  source: 'Song et al. 2021b, eq. 13; classical Runge-Kutta of order 4',
   stochastic: false,
   evaluations: (n) => 4 * n - 3,
   takesTimesteps: false,

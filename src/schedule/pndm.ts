@@ -22,10 +22,12 @@ import { epsHatOf, x0HatOf, type PredictionType } from './prediction.ts';
 import type { Schedule } from './schedule.ts';
 import type { LinearCombination, Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Liu et al. 2022, eq. 11';
+
 export const pndm: Sampler = {
   title: 'PNDM',
   blurb: 'Runge–Kutta, then multistep',
-  source: 'Liu et al. 2022, eq. 11',
   stochastic: false,
   evaluations: (n) => n + 9,
   minSteps: 4,

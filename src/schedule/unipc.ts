@@ -17,10 +17,12 @@ import { history, weightedSum, X, X0_HAT } from './linear_combination.ts';
 import { x0HatAt, type PredictionOptions } from './prediction.ts';
 import type { LinearCombination, Step } from './step.ts';
 
+/** Paper and equation, for docs/samplers.md. */
+export const SOURCE = 'Zhao et al. 2023';
+
 export const unipc: Sampler = {
   title: 'UniPC',
   blurb: 'predicts, then corrects, for free',
-  source: 'Zhao et al. 2023, eq. 9',
   stochastic: false,
   evaluations: oncePerStep,
   takesTimesteps: false,

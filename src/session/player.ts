@@ -8,6 +8,7 @@
  */
 
 import { abortError, DiffusionError, toDiffusionError } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import type { Model } from '../model.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
@@ -350,29 +351,23 @@ export class Player extends EventTarget {
   async #read(k: number): Promise<ForkState> {
     const { gpu } = this.lease;
     const { t, xT, x0Hat } = this.at(k)!;
-    const read = [readTensor(gpu, xT), x0Hat && readTensor(gpu, x0Hat)] as const;
-    return { t, xT: await read[0], x0Hat: await read[1] };
+    const [x, clean] = await Promise.all([readTensor(gpu, xT), x0Hat && readTensor(gpu, x0Hat)]);
+    return { t, xT: x, x0Hat: clean };
   }
 
   /** Makes state k, from the nearest one before it that is kept, and shows it. Recovers once from a lost device. */
   async #bring(k: number, current: () => boolean): Promise<void> {
+    const { gpu } = this.lease; // after a loss the lease has another one
     try {
       await this.#compute(k, current);
     } catch (error) {
-      if (!(await this.#isLoss(error))) throw error;
+      if (!(await isLoss(error, gpu))) throw error;
       await this.#closeHead();
       this.#states.clear();
       await this.lease.ready();
       await this.#compute(k, current);
     }
     if (current()) this.#show(k);
-  }
-
-  /** After a loss, promises may reject with anything, so the device itself decides. */
-  async #isLoss(error: unknown): Promise<boolean> {
-    if (error instanceof DiffusionError && error.code !== 'gpu-error') return error.code === 'device-lost';
-    const later = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 200));
-    return Promise.race([this.lease.gpu.device.lost.then(() => true), later]);
   }
 
   async #compute(k: number, current: () => boolean): Promise<void> {
@@ -437,4 +432,17 @@ export class Player extends EventTarget {
     this.#head = null;
     await head?.run.return().catch(() => {});
   }
+}
+
+/** Firefox reports a loss up to 120 ms after commands have failed by it, and later on a busy machine; in milliseconds. */
+const LOSS_WAIT = 2000;
+
+/** Whether an error comes from a lost device. After a loss, promises may reject with anything, so the device decides. */
+async function isLoss(error: unknown, { device }: Gpu): Promise<boolean> {
+  if (error instanceof DiffusionError && error.code !== 'gpu-error') return error.code === 'device-lost';
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const later = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), LOSS_WAIT)));
+  const lost = await Promise.race([device.lost.then(() => true), later]);
+  clearTimeout(timer);
+  return lost;
 }

@@ -88,12 +88,12 @@ async function traceTogether(
       const steps = await lease.turn(async () => {
         const { done, value } = await run.next();
         if (done) return null;
-        states.push({
-          t: value.t,
-          step: value.step,
-          x: await readTensor(lease.gpu, value.xT),
-          x0Hat: value.x0Hat && (await readTensor(lease.gpu, value.x0Hat)),
-        });
+        const { t, step, xT } = value;
+        const [x, x0Hat] = await Promise.all([
+          readTensor(lease.gpu, xT),
+          value.x0Hat && readTensor(lease.gpu, value.x0Hat),
+        ]);
+        states.push({ t, step, x, x0Hat });
         return value.steps;
       });
       if (steps === null) return states;

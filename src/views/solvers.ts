@@ -213,13 +213,13 @@ function build(frame: Frame): void {
   let halted: AbortController | null = null;
   const halt = (): void => halted?.abort();
   const start = latest(frame, async (outer) => {
-    halted = new AbortController();
-    const signal = AbortSignal.any([outer, halted.signal]);
+    const own = (halted = new AbortController());
+    outer.addEventListener('abort', () => own.abort());
     stop.disabled = false;
     try {
-      await work(signal);
+      await work(own.signal);
     } catch (error) {
-      if (!halted.signal.aborted) throw error;
+      if (!own.signal.aborted) throw error;
     } finally {
       stop.disabled = true;
     }

@@ -1,8 +1,8 @@
-/** The built page in a real Chromium, headed (under a virtual display), on its software adapter. */
+/** The built page in a real Chromium or Firefox, headed (under a virtual display), on a software adapter. */
 
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { chromium, type Browser, type Page } from 'playwright';
+import { chromium, firefox, type Browser, type Page } from 'playwright';
 import { build, preview, type PreviewServer } from 'vite';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -36,23 +36,74 @@ export async function serveSite(): Promise<{ url: string; server: PreviewServer 
   return { url: server.resolvedUrls!.local[0]!, server };
 }
 
+export const BROWSERS = ['chromium', 'firefox'] as const;
+export type BrowserName = (typeof BROWSERS)[number];
+
+export interface LaunchOptions {
+  readonly name?: BrowserName;
+  /** Whether the visitor wants less motion. Chromium also takes it as an option of a page; Firefox only at the launch. */
+  readonly reducedMotion?: boolean;
+}
+
 /** About one launch in six gives no adapter right after another browser was closed: three tries, then it fails. */
-export async function launchBrowser(url: string): Promise<Browser> {
+export async function launchBrowser(
+  url: string,
+  { name = 'chromium', reducedMotion = false }: LaunchOptions = {},
+): Promise<Browser> {
   for (let attempt = 1; ; attempt++) {
-    const executablePath = process.env['CHROMIUM'];
-    const browser = await chromium.launch({
-      headless: false,
-      args: ARGS,
-      ...(executablePath ? { executablePath } : {}),
-    });
+    const browser = await (name === 'firefox' ? launchFirefox : launchChromium)(reducedMotion);
     const page = await browser.newPage();
     await page.goto(url);
     const found = await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
     await page.close();
     if (found) return browser;
     await browser.close();
-    if (attempt === 3) throw new Error('Chromium finds no WebGPU adapter, in three launches.');
+    if (attempt === 3) throw new Error(`${name} finds no WebGPU adapter, in three launches.`);
   }
+}
+
+function launchChromium(reducedMotion: boolean): Promise<Browser> {
+  const executablePath = process.env['CHROMIUM'];
+  return chromium.launch({
+    headless: false,
+    args: reducedMotion ? [...ARGS, '--force-prefers-reduced-motion'] : ARGS,
+    ...(executablePath ? { executablePath } : {}),
+  });
+}
+
+/** A Firefox of the system, over WebDriver BiDi. On Linux its WebGPU is behind a preference. */
+async function launchFirefox(reducedMotion: boolean): Promise<Browser> {
+  const executablePath = process.env['FIREFOX'];
+  if (!executablePath) throw new Error('No Firefox: name one in the variable FIREFOX.');
+  const browser = await firefox.launch({
+    channel: 'moz-firefox',
+    headless: false,
+    executablePath,
+    firefoxUserPrefs: {
+      'dom.webgpu.enabled': true,
+      'gfx.webgpu.ignore-blocklist': true,
+      'gfx.webrender.software': true,
+      'ui.prefersReducedMotion': Number(reducedMotion),
+    },
+  });
+  // Playwright emulates a colour scheme in each page by a command that this Firefox does not have yet.
+  interface Session {
+    send(method: string, params: unknown): Promise<unknown>;
+  }
+  interface Internals {
+    readonly _connection: { toImpl(browser: unknown): { readonly _browserSession: Session } };
+  }
+  const session = (browser as unknown as Internals)._connection.toImpl(browser)._browserSession;
+  const sessions = Object.getPrototypeOf(session) as Session & { softened?: boolean };
+  if (!sessions.softened) {
+    const { send } = sessions;
+    sessions.softened = true;
+    sessions.send = function (method, params) {
+      const sent = send.call(this, method, params);
+      return method === 'emulation.setMediaFeaturesOverride' ? sent.catch(() => ({})) : sent;
+    };
+  }
+  return browser;
 }
 
 /** Records what the canvas shows at every step, in `window.frames`, and errors of the page. */

@@ -1,16 +1,15 @@
 /** The page as a visitor meets it. */
 
 import axe from 'axe-core';
-import { decode, decodeApng, encode } from 'fast-png';
+import { encode } from 'fast-png';
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
-import type { Browser, BrowserContextOptions, Page } from 'playwright';
+import type { Browser, BrowserContextOptions } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { pngText } from '../../src/core/png_chunks.ts';
 import { classify } from '../helpers/classifier.ts';
 import { launchBrowser, OUTPUT, pixels, serveSite } from './browser.ts';
-import { watchPage } from './watch.ts';
+import { draw, frames, until, visit as visitPlayground, type Frame, type Visit } from './playground.ts';
 
 let server: PreviewServer;
 let url: string;
@@ -25,113 +24,8 @@ afterAll(async () => {
   await server?.close();
 });
 
-interface Frame {
-  readonly index: number;
-  readonly at: number;
-  readonly url: string;
-}
-
-/** A visitor with an empty browser. What the large canvas shows is recorded, and errors of the page. */
-async function visit(
-  fragment = '',
-  options: BrowserContextOptions = {},
-): Promise<{ page: Page; errors: string[]; requests: string[] }> {
-  const page = await (
-    await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
-  ).newPage();
-  const errors: string[] = [];
-  const requests: string[] = [];
-  page.on('request', (request) => requests.push(request.url()));
-  page.on('pageerror', (error) => errors.push(String(error)));
-  page.on('console', (line) => {
-    if (line.type() === 'error') errors.push(line.text());
-  });
-  await page.addInitScript(watchPage);
-  await page.addInitScript(() => {
-    const store = window as unknown as { frames: Frame[]; finished: number; device: GPUDevice };
-    store.frames = [];
-    store.finished = 0;
-    document.addEventListener('finished', () => store.finished++);
-    document.addEventListener('painted', (event) => {
-      const canvas = event.target as HTMLCanvasElement;
-      const { index } = (event as CustomEvent<{ index: number }>).detail;
-      if (canvas.id === 'canvas')
-        store.frames.push({ index, at: performance.now(), url: canvas.toDataURL() });
-    });
-    const request = GPUAdapter.prototype.requestDevice;
-    GPUAdapter.prototype.requestDevice = async function (...args) {
-      return (store.device = await request.apply(this, args));
-    };
-  });
-  await page.goto(url + fragment);
-  await page.locator('#draw:enabled').waitFor({ timeout: 120_000 });
-  return { page, errors, requests };
-}
-
-const frames = (page: Page): Promise<Frame[]> =>
-  page.evaluate(() => (window as unknown as { frames: Frame[] }).frames);
-const finished = (page: Page): Promise<number> =>
-  page.evaluate(() => (window as unknown as { finished: number }).finished);
-const until = async (page: Page, count: number): Promise<void> => {
-  await page.waitForFunction((n) => (window as unknown as { finished: number }).finished >= n, count, {
-    timeout: 240_000,
-  });
-};
-
-/** Presses Draw (or another button) and waits for the end; what the large canvas shows then. */
-async function draw(page: Page, button = '#draw'): Promise<string> {
-  const before = await finished(page);
-  await page.click(button);
-  await until(page, before + 1);
-  return (await frames(page)).at(-1)!.url;
-}
-
-async function saved(page: Page, button: string): Promise<Buffer> {
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
-  return readFileSync(await download.path());
-}
-
-/** How far the first and the last frame of a video, as the browser plays it, are from these (red, row-major): the mean difference. */
-const watch = (page: Page, bytes: Buffer, kind: string, own: Record<'first' | 'last', ArrayLike<number>>) =>
-  page.evaluate(
-    async ([base64, type, first, last]) => {
-      const video = document.createElement('video');
-      video.muted = true;
-      video.src = `data:video/${type};base64,${base64}`;
-      const moved = (event: string) =>
-        new Promise((resolve, reject) => {
-          video.addEventListener(event, resolve, { once: true });
-          video.addEventListener('error', () => reject(new Error(video.error!.message)), { once: true });
-        });
-      await moved('loadeddata');
-      const difference = (own: readonly number[]): number => {
-        const { videoWidth, videoHeight } = video;
-        const context = new OffscreenCanvas(videoWidth, videoHeight).getContext('2d')!;
-        context.drawImage(video, 0, 0);
-        const { data } = context.getImageData(0, 0, videoWidth, videoHeight);
-        return own.reduce((sum, x, i) => sum + Math.abs(x - data[4 * i]!), 0) / own.length;
-      };
-      // A frame may reach the canvas a while after `seeked`; until then it is black, or the frame before.
-      const at = async (time: number, own: readonly number[]): Promise<number> => {
-        let least = Infinity;
-        for (let tries = 0; tries < 20 && least >= 10; tries++) {
-          video.currentTime = time;
-          await moved('seeked');
-          for (let i = 0; i < 10 && least >= 10; i++) {
-            least = Math.min(least, difference(own));
-            await new Promise((resolve) => setTimeout(resolve, 50));
-          }
-        }
-        return least;
-      };
-      return {
-        first: await at(0.01, first),
-        last: await at(video.duration - 0.05, last),
-        width: video.videoWidth,
-      };
-    },
-    [bytes.toString('base64'), kind, Array.from(own.first), Array.from(own.last)] as const,
-  );
+const visit = (fragment = '', options: BrowserContextOptions = {}): Promise<Visit> =>
+  visitPlayground(browser, url + fragment, options);
 
 describe('a first visit', () => {
   it('a poster and the size; then a 7 comes out of noise, at most ten paintings a second; the seed makes it again', async () => {
@@ -407,60 +301,14 @@ describe('edits, comparison, files', () => {
     const { page, errors } = await visit('#v=1&steps=3&tab=compare&steps2=2&label=1');
     await page.click('#compare-go');
     await until(page, 1);
-    expect(await page.textContent('#caption-a')).toBe('DDIM, 3 looks');
-    expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 looks');
+    expect(await page.textContent('#caption-a')).toBe('DDIM, 3 evaluations');
+    expect(await page.textContent('#caption-b')).toBe('DPM-Solver++ 2M, 2 evaluations');
     expect(await page.textContent('#difference')).toMatch(/differ by \d+\.\d %/);
     await page.screenshot({ path: `${OUTPUT}compare.png` });
     await draw(page); // one picture again: it is seen
     expect(await page.isVisible('#stage')).toBe(true);
     expect(errors).toEqual([]);
     await page.context().close();
-  });
-
-  it('exports decode to what was shown; the recipe in them makes the same picture; a link restores everything', async () => {
-    const { page, errors } = await visit('#v=1&steps=3&label=4&seed=9&tab=share');
-    const shown = await draw(page);
-    const png = await saved(page, '#save-png');
-    const { width, data, channels } = decode(png);
-    expect([width, channels]).toEqual([512, 1]);
-    const canvas = await pixels(page, shown);
-    for (let y = 0; y < 32; y++)
-      for (let x = 0; x < 32; x++)
-        expect(
-          Math.abs(data[y * 16 * 512 + x * 16]! - canvas.data[(y * 24 + 12) * 768 + x * 24 + 12]!),
-        ).toBeLessThanOrEqual(1); // the GPU rounds halves up
-    const { frames: animation, width: wide } = decodeApng(await saved(page, '#save-apng'));
-    expect(animation).toHaveLength(4);
-    const last = animation.at(-1)!.data;
-    for (let x = 0; x < 32; x++) expect(last[16 * 12 * wide + x * 12]).toBe(data[16 * 16 * 512 + x * 16]);
-    const json = (await saved(page, '#save-json')).toString();
-    expect(JSON.parse(pngText(png, 'diffusion-sampler')!)).toEqual(JSON.parse(json));
-    for (const kind of ['webm', 'mp4'] as const) {
-      if (kind === 'mp4' && !(await page.isVisible('#save-mp4'))) continue; // a Chromium without that codec
-      const film = await watch(page, await saved(page, `#save-${kind}`), kind, {
-        first: animation[0]!.data,
-        last: animation.at(-1)!.data,
-      });
-      expect(film.width).toBe(wide);
-      expect(film.first).toBeLessThan(10);
-      expect(film.last).toBeLessThan(10);
-    }
-    expect(await page.inputValue('#embed-tag')).toMatch(/<diffusion-sampler model="digits" sampler="ddim" steps="3" seed="9" label="4" guidance="2" controls>/); // prettier-ignore
-    const link = await page.inputValue('#link');
-    await page.context().close();
-
-    const other = await visit('#v=1&seed=1');
-    await other.page.setInputFiles('#open', { name: 'x.png', mimeType: 'image/png', buffer: png });
-    await other.page.waitForFunction(() => location.hash.includes('seed=9'));
-    expect(await draw(other.page)).toBe(shown);
-    await other.page.context().close();
-
-    const linked = await visit(new URL(link).hash);
-    for (const [field, value] of [['#seed', '9'], ['#steps', '3']] as const) expect(await linked.page.inputValue(field)).toBe(value); // prettier-ignore
-    expect(await linked.page.isVisible('#tab-share')).toBe(false); // who follows a link wants to draw
-    expect(await draw(linked.page)).toBe(shown);
-    expect([...errors, ...other.errors, ...linked.errors]).toEqual([]);
-    await linked.page.context().close();
   });
 });
 
@@ -506,15 +354,6 @@ describe('for everybody', () => {
     expect(await page.isVisible('#help')).toBe(true);
     await page.keyboard.press('Escape');
     expect(errors).toEqual([]);
-    await page.context().close();
-  });
-
-  it('who wants less motion sees the picture when it is done', async () => {
-    const { page } = await visit('#v=1&steps=4', { reducedMotion: 'reduce' });
-    await draw(page);
-    const seen = (await frames(page)).map((f) => f.index);
-    expect(seen.filter((k) => k > 0 && k < 4)).toEqual([]);
-    expect(seen.at(-1)).toBe(4);
     await page.context().close();
   });
 
@@ -601,27 +440,6 @@ describe('when something is missing', () => {
     await page.locator('#message[data-code="integrity-failed"]').waitFor({ timeout: 60_000 });
     await page.unroute('**/*.safetensors');
     await draw(page, '#retry');
-    await page.context().close();
-  });
-
-  it('a device that is lost in the middle of a run: the run comes to its end all the same', async () => {
-    const whole = await visit('#v=1&steps=4');
-    const expected = await draw(whole.page);
-    await whole.page.context().close();
-    const { page } = await visit('#v=1&steps=4');
-    await page.evaluate(() => {
-      const lose = (event: Event): void => {
-        const { index } = (event as CustomEvent<{ index: number }>).detail;
-        if (index < 1 || index > 3) return;
-        document.removeEventListener('painted', lose);
-        document.body.dataset['lost'] = String(index);
-        (window as unknown as { device: GPUDevice }).device.destroy();
-      };
-      document.addEventListener('painted', lose);
-    });
-    expect(await draw(page)).toBe(expected);
-    expect(await page.getAttribute('body', 'data-lost')).toMatch(/[123]/);
-    expect(await page.isVisible('#message')).toBe(false);
     await page.context().close();
   });
 });

@@ -11,6 +11,7 @@ import { pngText } from '../../src/core/png_chunks.ts';
 import { readRecipe, RECIPE_KEYWORD } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { example, pack } from '../package/packed.ts';
+import { contrasts } from './contrast.ts';
 import { PACKAGE, serveElement, type Site } from './page.ts';
 
 let site: Site;
@@ -411,6 +412,12 @@ it('the tarball in a clean Vite app with React: the example of docs/embed.md', a
     await page.goto(server.resolvedUrls!.local[0]!);
     const button = page.getByRole('button', { name: 'Run on my GPU, 1.4 MB' });
     await button.waitFor();
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme });
+      const { measured, faint } = await contrasts(page);
+      expect(faint).toEqual([]);
+      expect(measured.text).toBeGreaterThan(1);
+    }
     await page.evaluate(() => (document.querySelector('diffusion-sampler')!.steps = 1));
     await button.click();
     await expect.poll(() => lines.length, { timeout: 60_000 }).toBe(1);

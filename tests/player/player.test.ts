@@ -359,7 +359,8 @@ it('a model of the caller’s own: Player, sample and draw take it as they take 
 
 // Last: devices that are lost on purpose, after which Dawn on lavapipe does not always go on.
 describe('one device and one model for all', () => {
-  const counted = () => {
+  /** @param lostAfter milliseconds from the loss of a device until it reports its loss */
+  const counted = (lostAfter = 0) => {
     const count = { files: 0, devices: 0, destroyed: 0 };
     const own = new Runtime({
       linger: 0,
@@ -373,6 +374,8 @@ describe('one device and one model for all', () => {
               count.devices++;
               const device = await request(descriptor);
               void device.lost.then(() => count.destroyed++);
+              const lost = device.lost.then((info) => later(lostAfter).then(() => info));
+              if (lostAfter) Object.defineProperty(device, 'lost', { value: lost });
               return device;
             };
             return adapter;
@@ -484,6 +487,27 @@ describe('one device and one model for all', () => {
     const fresh = await own.acquire(source); // somebody asks again
     expect(count.devices).toBe(3);
     fresh.release();
+  });
+
+  it('a loss that the device reports a second after its commands fail, as Firefox may', async () => {
+    const { own, count, source } = counted(1000);
+    const held = await own.acquire(source);
+    const player = new Player(held);
+    player.start(base);
+    await rest(player);
+    const final = await readTensor(held.gpu, player.at(player.index)!.xT);
+    const lose = () => {
+      if (player.index !== 3) return;
+      player.removeEventListener('step', lose);
+      held.gpu.device.destroy();
+    };
+    player.addEventListener('step', lose);
+    player.start(base);
+    await rest(player);
+    expect([player.status, count.devices]).toEqual(['done', 2]);
+    expect(await readTensor(held.gpu, player.at(player.index)!.xT)).toEqual(final);
+    player.destroy();
+    held.release();
   });
 
   it('what rests when the device is lost is there again afterwards', async () => {

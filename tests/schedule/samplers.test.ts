@@ -85,12 +85,10 @@ function formula(evaluations: (n: number) => number): string {
 
 it('docs/samplers.md is the registry (npx vitest run tests/schedule/samplers.test.ts -u writes it)', async () => {
   const modules = import.meta.glob<Record<string, unknown>>('../../src/schedule/*.ts', { eager: true });
-  const fileOf = (sampler: Sampler): string => {
-    const [path] = Object.entries(modules).find(([, module]) => Object.values(module).includes(sampler))!;
-    return path.slice(path.lastIndexOf('/') + 1);
-  };
   const rows = entries.map(([name, s]) => {
-    const file = fileOf(s);
+    const [path, module] = Object.entries(modules).find(([, m]) => Object.values(m).includes(s))!;
+    const file = path.slice(path.lastIndexOf('/') + 1);
+    expect(module['SOURCE'], `SOURCE of ${file}`).toMatch(/./);
     const options = [...s.options, ...(s.takesTimesteps ? ['timesteps', 'respacing'] : ['sigmas'])];
     return [
       `\`${name}\``,
@@ -99,7 +97,7 @@ it('docs/samplers.md is the registry (npx vitest run tests/schedule/samplers.tes
       s.stochastic ? 'yes' : 'no',
       options.map((option) => `\`${option}\``).join(' '),
       s.diffusers?.className ?? 'none',
-      s.source,
+      module['SOURCE'],
     ];
   });
   const head = ['name', 'sampler', 'evaluations of n steps', 'adds noise', 'own options', 'diffusers class', 'source']; // prettier-ignore

@@ -1,6 +1,6 @@
 // Finds what the tests and benchmarks need of a machine, and installs what is missing: a WebGPU adapter for
-// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a compiler for
-// GPUs that are not there. Nothing is changed outside the
+// Node (with 16-bit floats where possible), a Chromium, and a display for it; for the tests also a Firefox, and a
+// compiler for GPUs that are not there. Nothing is changed outside the
 // system's package manager (Debian and Ubuntu) or Playwright's own browser folder (everywhere else).
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -145,6 +145,20 @@ function findChromium() {
   return found();
 }
 
+/** Debian's Firefox; elsewhere one that is there already, since Playwright's own build is not what visitors have. */
+function findFirefox() {
+  const known = [
+    process.env['FIREFOX'],
+    '/usr/bin/firefox-esr',
+    '/usr/bin/firefox',
+    '/Applications/Firefox.app/Contents/MacOS/firefox',
+    'C:/Program Files/Mozilla Firefox/firefox.exe',
+  ];
+  const found = () => known.find((path) => path && existsSync(path));
+  if (!found() && existsSync('/etc/debian_version')) install(['firefox-esr']);
+  return found();
+}
+
 /**
  * Mesa's RADV, which compiles for GPUs that are not there, and what builds the layer of tools/gpu-static. Debian 12's own
  * Mesa does not know navi31, so it comes from backports.
@@ -183,7 +197,7 @@ function prepareCompiler() {
  *   command that goes before theirs (`xvfb-run` where there is no display)
  * @throws when a part can be neither found nor installed, with its name
  */
-export function prepareMachine({ browser = true, compiler = false } = {}) {
+export function prepareMachine({ browser = true, firefox = false, compiler = false } = {}) {
   const env = { XDG_RUNTIME_DIR: process.env['XDG_RUNTIME_DIR'] ?? '/tmp' };
   const wrapper = [];
   if (browser) {
@@ -196,6 +210,12 @@ export function prepareMachine({ browser = true, compiler = false } = {}) {
         throw new Error('No display: start one and set DISPLAY, or install xvfb and xauth.');
       wrapper.push('xvfb-run', '-a', '-s', '-screen 0 1600x1200x24');
     }
+  }
+  if (firefox) {
+    const executable = findFirefox();
+    if (!executable) throw new Error('No Firefox: install one, or name it in the variable FIREFOX.');
+    env.FIREFOX = executable;
+    say(`browser: ${executable}`);
   }
   const adapter = findAdapter();
   if (!adapter)

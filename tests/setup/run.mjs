@@ -22,7 +22,7 @@ function check(title, command, commandArgs) {
 }
 
 try {
-  const { env, wrapper } = prepareMachine({ compiler: true });
+  const { env, wrapper } = prepareMachine({ firefox: true, compiler: true });
   Object.assign(process.env, env);
   if (args.length === 0) {
     check('types', bin('tsc'), ['-p', '.']);

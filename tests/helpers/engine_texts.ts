@@ -1,0 +1,209 @@
+/**
+ * Every WGSL text that the engine makes for a device without subgroup operations, without a GPU.
+ *
+ * The engine's own launchers record the networks. `Tape.build` and the tuner then compile for a device that keeps each
+ * text and computes nothing.
+ */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { openGpu, type Gpu } from '../../src/gpu/device.ts';
+import { LEAST, PLAIN, Tape, type ConvVariant, type Dispatch, type Variants } from '../../src/gpu/tape.ts';
+import { convShapes, smallestRun } from '../../src/memory.ts';
+import { conv2d } from '../../src/ops/conv2d.ts';
+import { pack } from '../../src/ops/pack.ts';
+import { tune } from '../../src/ops/tune.ts';
+import { variantsFor } from '../../src/ops/variants.ts';
+import { selfCheck } from '../../src/self_check.ts';
+import { DEFAULT_BINDING, recordNetwork, recordStep, type StepShape } from '../../src/record.ts';
+import type { DType } from '../../src/tensor.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
+import { UNetWeights } from '../../src/unet/weights.ts';
+import { DTYPES } from './gpu.ts';
+
+/** What `createComputePipelineAsync` is called with. */
+export interface Text {
+  readonly name: string;
+  readonly code: string;
+  readonly constants: Record<string, number>;
+}
+
+const SHADERS = new URL('../../shaders/', import.meta.url);
+/** Every compute shader and every fragment of shaders/lib: its name and its text. */
+export const FILES: readonly (readonly [name: string, text: string])[] = (
+  readdirSync(SHADERS, { recursive: true }) as string[]
+)
+  .filter((name) => name.endsWith('.wgsl') && name !== 'display.wgsl')
+  .map((name) => [name, readFileSync(new URL(name, SHADERS), 'utf8')]);
+
+/** A device that computes nothing: it hands `keep` each pipeline's text, and its buffers are zero. */
+async function recorder(software: boolean, subgroup: number, keep: (text: Text) => void): Promise<Gpu> {
+  /** Whatever is not below: a function without effect. */
+  const around = <T extends object>(own: T): T =>
+    new Proxy(own, { get: (_, key) => (key === 'then' ? undefined : key in own ? own[key as keyof T] : () => around({})) }); // prettier-ignore
+  const size = { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
+  const device = around({
+    limits: around({ ...size, minUniformBufferOffsetAlignment: 256 }),
+    features: new Set<string>(),
+    lost: new Promise(() => {}),
+    queue: around({ onSubmittedWorkDone: () => Promise.resolve() }),
+    popErrorScope: () => Promise.resolve(null),
+    createBuffer: ({ label, size }: GPUBufferDescriptor) =>
+      around({ label, size, mapAsync: () => Promise.resolve(), getMappedRange: () => new ArrayBuffer(size) }),
+    createShaderModule: ({ label, code }: GPUShaderModuleDescriptor) => around({ label, code }),
+    createComputePipelineAsync({ label, compute: { module, constants } }: GPUComputePipelineDescriptor) {
+      keep({ name: label!, code: (module as unknown as { code: string }).code, constants: { ...constants } });
+      return Promise.resolve(around({}));
+    },
+  });
+  const info = { architecture: software ? 'llvmpipe' : 'some GPU', subgroupMinSize: subgroup };
+  const adapter = {
+    features: new Set(['shader-f16']),
+    limits: device.limits,
+    info: { vendor: '', device: '', description: '', isFallbackAdapter: software, ...info },
+    requestDevice: () => Promise.resolve(device),
+  };
+  return openGpu({ requestAdapter: () => Promise.resolve(adapter) } as unknown as GPU);
+}
+
+type Json = Record<string, unknown>;
+const json = (path: string): unknown => JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'));
+
+/** Attention over more than 256 tokens, by heads of whole blocks of channels and of broken ones. */
+const LONG: Json[] = [4, 2].map((attention_head_dim) => ({
+  ...{ sample_size: 20, in_channels: 1, out_channels: 1, block_out_channels: [8], norm_num_groups: 2, attention_head_dim },
+  ...{ down_block_types: ['AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D'], layers_per_block: 1 },
+})); // prettier-ignore
+
+/** The two models, the networks of the fixtures, and thirty drawn over all options of UNet2DModel. */
+const configs = (): UNetConfig[] =>
+  [
+    ...['digits', 'avatars'].map((name) => json(`../../weights/${name}/unet/config.json`) as Json),
+    ...(json('../fixtures/configs.json') as Json[]),
+    ...(json('../fixtures/lecture.json') as { configs: Json[] }).configs,
+    ...(json('../fixtures/openai.json') as { config: Json }[]).map(({ config }) => config),
+    json('../fixtures/keras.json') as Json,
+    ...LONG,
+  ].map((config) => parseUNetConfig(config, 'a fixture'));
+
+/** Each part that a step may have, with and without each other. */
+const PARTS: readonly Partial<StepShape>[] = Array.from({ length: 32 }, (_, bits) => ({
+  guided: (bits & 1) > 0,
+  givenNoise: (bits & 2) > 0,
+  slots: bits & 4 ? 3 : 0,
+  measured: (bits & 8) > 0,
+  masked: (bits & 16) > 0,
+}));
+
+const CONVOLUTIONS: readonly ConvVariant[] = [
+  'direct',
+  'winograd',
+  'tiled-16',
+  'tiled-16/4',
+  'tiled-16/16',
+  'tiled-32',
+  'tiled-64',
+];
+
+/** What a model records: a step with each of `parts` where it can be sampled from, and the network alone. */
+function tapesOf(
+  config: UNetConfig,
+  dtype: DType,
+  variants: Variants,
+  parts: readonly Partial<StepShape>[],
+): Tape[] {
+  const weights = UNetWeights.planned(config, dtype);
+  const buffer = (label: string, size: number) => ({ label, size }) as unknown as GPUBuffer;
+  const run = smallestRun(config);
+  const steps = (run ? parts : []).flatMap((part) => {
+    const { step, start, jump, ahead } = recordStep(config, weights, { ...run!, ...part }, buffer, 'a fixture', DEFAULT_BINDING, variants); // prettier-ignore
+    return [step, start, jump, ahead?.tables].filter((tape) => tape instanceof Tape);
+  });
+  const alone = new Tape(variants);
+  const side = 2 ** (config.blockOutChannels.length - 1);
+  const [height, width] = config.sampleSize ?? [side, side];
+  const vectors = (length: number) => alone.pinned('class_labels', [1, length, 1, 1], 'f32');
+  const labels =
+    config.classEmbedType === 'timestep' ? vectors(1)
+    : config.classEmbedType === 'identity' ? pack(alone, 'class_vectors', vectors(config.timeEmbeddingDim), { dtype })
+    : config.numClassEmbeds === null ? null
+    : buffer('class_labels', 4); // prettier-ignore
+  const x = alone.pinned('sample', [1, config.inChannels, height, width], 'f32');
+  const timestep = alone.pinned('timestep', [1, 1, 1, 1], 'f32');
+  recordNetwork(alone, config, weights, { x, timestep, labels, passes: 1 }, DEFAULT_BINDING);
+  return [...steps, alone];
+}
+
+/** Convolutions with each of their options, with and without each other: more than the networks have. */
+function convolutions(dtype: DType, variants: Variants): Tape {
+  const tape = new Tape(variants);
+  const tensor = (label: string, side: number) => tape.pinned(label, [1, 32, side, side], dtype, 'c4');
+  const [x, timeBias, joined] = [tensor('x', 16), tensor('time', 1), tensor('joined', 16)];
+  const buffer = { size: 32 * 32 * 9 * 4 } as unknown as GPUBuffer;
+  const weights = (size: number, cIn = 32) => ({ weight: buffer, bias: buffer, cIn, cOut: 32, size });
+  for (let bits = 0; bits < 16; bits++) {
+    const options = {
+      timeBias: bits & 1 ? timeBias : null,
+      activation: bits & 2 ? ('silu' as const) : null,
+      upsampled: (bits & 4) > 0,
+      residual: bits & 8 ? tensor('residual', bits & 4 ? 32 : 16) : null,
+    };
+    for (const size of [1, 3]) conv2d(tape, 'a convolution', x, weights(size), options);
+  }
+  conv2d(tape, 'a convolution', x, weights(3), { stride: 2 });
+  conv2d(tape, 'a convolution', x, weights(1, 64), { joined });
+  return tape;
+}
+
+export interface EngineTexts {
+  readonly texts: readonly Text[];
+  /** `FILE NAME=VALUE` of each `#if NAME` or `#elif NAME` of a file that a launcher gave this value. */
+  readonly branches: ReadonlySet<string>;
+  /** Files of which a text has a part. */
+  readonly files: ReadonlySet<string>;
+}
+
+export const conditionsOf = (text: string): string[] => [
+  ...new Set([...text.matchAll(/#(?:if|elif) +!?(\w+)/g)].map(([, name]) => name!)),
+];
+
+export async function engineTexts(): Promise<EngineTexts> {
+  const texts = new Map<string, Text>();
+  const keep = (text: Text) => texts.set(JSON.stringify([text.code, text.constants]), text);
+  const [branches, files] = [new Set<string>(), new Set<string>()];
+  const filesOf = new Map<string, (readonly [name: string, conditions: string[]])[]>();
+  const note = ({ shader: { code }, defines = {} }: Dispatch): void => {
+    let parts = filesOf.get(code);
+    if (!parts) filesOf.set(code, (parts = FILES.filter(([, text]) => code.includes(text)).map(([name, text]) => [name, conditionsOf(text)]))); // prettier-ignore
+    for (const [file, conditions] of parts) {
+      files.add(file);
+      for (const name of conditions) if (name in defines) branches.add(`${file} ${name}=${defines[name]}`);
+    }
+  };
+  const gpus = await Promise.all(
+    ([[true, 4], [true, 8], [false, 4], [false, 32]] as const).map(([software, subgroup]) => recorder(software, subgroup, keep)), // prettier-ignore
+  );
+  const forced = CONVOLUTIONS.map((name): Variants => ({ ...PLAIN, conv: () => name }));
+  const rules = [...gpus.map(variantsFor), LEAST];
+  const ways = [...rules, PLAIN, ...forced];
+  const take = async (tapes: readonly Tape[]): Promise<void> => {
+    for (const tape of tapes) {
+      [...tape.preparations, ...tape.dispatches].forEach(note);
+      await tape.build(gpus[0]!, 'a fixture');
+    }
+  };
+  for (const [k, config] of configs().entries())
+    for (const dtype of DTYPES) {
+      for (const way of rules) await take(tapesOf(config, dtype, way, [{}]));
+      if (k > 1) continue;
+      for (const gpu of gpus) {
+        const variants = await tune(gpu, convShapes(config), dtype, { budget: Infinity });
+        await selfCheck(gpu, config, convShapes(config), dtype, variants, false);
+      }
+    }
+  const [digits] = configs();
+  for (const dtype of DTYPES) {
+    await take(tapesOf(digits!, dtype, PLAIN, PARTS)); // the update does not depend on the network
+    for (const way of ways) await take([...tapesOf(digits!, dtype, way, []), convolutions(dtype, way)]);
+  }
+  return { texts: [...texts.values()], branches, files };
+}
