@@ -10,7 +10,7 @@ export type ErrorCode =
   | 'limits-too-small' // the adapter or device offers less than this model and batch need
   | 'device-lost'
   | 'out-of-memory'
-  | 'gpu-error' // validation or internal error of the GPU: a fault of ours
+  | 'gpu-error' // validation or internal error of the GPU: a fault of this code
   | 'file-not-found'
   | 'download-failed'
   | 'integrity-failed' // bytes are not the ones that the manifest promises
@@ -18,7 +18,9 @@ export type ErrorCode =
   | 'unsupported-model' // a config that we do not run
   | 'bad-option' // an option of a run out of range, unknown, or impossible for this model
   | 'bad-input' // a file or tensor given by the user that does not fit
+  | 'no-recipe' // a PNG that carries no recipe
   | 'numeric-fault' // NaN or infinity where a number was expected
+  | 'internal' // anything else: a fault of this code
   | 'aborted';
 
 /** `message` reads "what happened. What to do." */
@@ -38,10 +40,30 @@ export class DiffusionError extends Error {
   }
 }
 
-/** Throws the `aborted` error when the signal has fired. */
+export const abortError = (): DiffusionError =>
+  new DiffusionError('aborted', 'The run was stopped.', 'Start it again when you like.');
+
+/** @throws aborted, if the signal has fired */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted)
-    throw new DiffusionError('aborted', 'The run was stopped.', 'Start it again when you like.');
+  if (signal?.aborted) throw abortError();
+}
+
+/** Whether an error only reports that the user stopped something. */
+export const isAbort = (error: unknown): boolean =>
+  error instanceof DiffusionError && error.code === 'aborted';
+
+/**
+ * The error itself if it is typed; any other as a typed one that admits a fault of this code.
+ * @param place completes "Something went wrong in this ..."
+ */
+export function toDiffusionError(error: unknown, place: 'page' | 'view' | 'run'): DiffusionError {
+  if (error instanceof DiffusionError) return error;
+  return new DiffusionError(
+    'internal',
+    `Something went wrong in this ${place} (${String(error)}).`,
+    'Reload the page; if it happens again, please report it, with the name of your browser and GPU.',
+    { cause: error },
+  );
 }
 
 /** What to do without WebGPU: the oldest versions that have it, by system. docs/browsers.md has them as a table. */

@@ -1,24 +1,39 @@
 /**
  * The library: models, samplers, runs. Importing it does nothing, and needs no DOM; what runs needs WebGPU.
  *
- *     import { loadModel, sample } from 'diffusion-sampler';
+ *     import { draw, loadModel, Player, sample } from 'diffusion-sampler';
  *     const model = await loadModel('huggingface:google/ddpm-cifar10-32');
- *     for await (const { xT, t } of sample(model, { seed: 7, steps: 50 })) ...
+ *     const [image] = await draw(model, { seed: 7, steps: 50 });               // pixels
+ *     for await (const { xT, t } of sample(model, { seed: 7, steps: 50 })) ... // every state, on the GPU
+ *     const player = new Player(model);                                        // played, stepped, forked
  */
 
 import { openGpu, type Gpu } from './gpu/device.ts';
 import { Model, type LoadOptions } from './model.ts';
 import { openSource, type SourceOptions } from './weights/source.ts';
 
-export { Display, type DisplayOptions, type Term } from './display/display.ts';
+export { Display, type DisplayOptions } from './display/display.ts';
 export { DiffusionError, type ErrorCode } from './errors.ts';
 export { openGpu, type Gpu } from './gpu/device.ts';
 export { readTensor } from './gpu/transfer.ts';
 export { planMemory, smallestRun, type MemoryPlan } from './memory.ts';
 export { Model, type LoadOptions, type StepShape, type TuneOptions } from './model.ts';
-export { Player, termsOf, type PlayerOptions, type PlayerStatus, type StateView, type StoredState } from './player.ts'; // prettier-ignore
+export { Player, type PlayerOptions, type PlayerStatus, type StoredState } from './session/player.ts';
+export { termsOf, type StateView, type Term } from './session/state_view.ts';
 export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
-export { qSample, sample, stepsOf, type Sample, type SampleOptions, type SavedState } from './sampler.ts';
+export { draw } from './session/draw.ts';
+export { qSample } from './session/latents.ts';
+export type { ModelAccess } from './session/model_access.ts';
+export {
+  formatRecipe,
+  makeRecipe,
+  playRecipe,
+  readRecipe,
+  recipeOptions,
+  type Recipe,
+} from './session/recipe.ts';
+export { sample, type Sample } from './session/sample.ts';
+export { stepsOf, type SampleOptions, type SavedState } from './session/sample_options.ts';
 export { parseSchedulerConfig, type SchedulerConfig } from './schedule/config.ts';
 export { makeSteps } from './schedule/make_steps.ts';
 export { noiseLevels } from './schedule/noise_levels.ts';

@@ -1,5 +1,6 @@
 /** What a model and its runs take of a GPU's memory, known before anything is downloaded or allocated. */
 
+import { mebibytes } from './core/format.ts';
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
 import { PLAIN, type ConvShape, type ConvVariant, type Variants } from './gpu/tape.ts';
@@ -113,16 +114,13 @@ export function checkMemory(
   if (plan.largestBinding > piece)
     throw new DiffusionError(
       'limits-too-small',
-      `${what} needs ${megabytes(plan.largestBinding)} in one piece, and this GPU (${gpu.adapter}) binds at most ${megabytes(piece)}.`,
+      `${what} needs ${mebibytes(plan.largestBinding)} in one piece, and this GPU (${gpu.adapter}) binds at most ${mebibytes(piece)}.`,
       action,
     );
   if (plan.total > available)
     throw new DiffusionError(
       'limits-too-small',
-      `${what} needs ${megabytes(plan.total)} of GPU memory (${megabytes(plan.weights)} of weights), and about ${megabytes(available)} are there.`,
+      `${what} needs ${mebibytes(plan.total)} of GPU memory (${mebibytes(plan.weights)} of weights), and about ${mebibytes(available)} are there.`,
       action,
     );
 }
-
-const megabytes = (bytes: number): string =>
-  bytes < 2 ** 33 ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : `${(bytes / 2 ** 30).toFixed(1)} GiB`;

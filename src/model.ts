@@ -5,6 +5,7 @@ import type { Gpu } from './gpu/device.ts';
 import { allocate } from './gpu/scope.ts';
 import { LEAST, run, Tape, type Recording, type Variants } from './gpu/tape.ts';
 import { readTensor } from './gpu/transfer.ts';
+import { COPY_DST, STORAGE } from './gpu/usage.ts';
 import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from './memory.ts';
 import { pack } from './ops/pack.ts';
 import { tune, type TuneOptions } from './ops/tune.ts';
@@ -77,9 +78,6 @@ export interface StepPlan {
   busy: boolean;
   destroy(): void;
 }
-
-const STORAGE = 0x80;
-const COPY_DST = 0x08;
 
 /** A model on a GPU: owns its weights and the plan of its last run. */
 export class Model {

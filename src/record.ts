@@ -6,6 +6,7 @@
 
 import { DiffusionError } from './errors.ts';
 import { Tape, type Copy, type Variants } from './gpu/tape.ts';
+import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from './gpu/usage.ts';
 import { noise, type NoiseSource } from './ops/noise.ts';
 import { pack, unpack, type Piece } from './ops/pack.ts';
 import { repaint, REPAINT_BYTES } from './ops/repaint.ts';
@@ -77,11 +78,6 @@ export interface RecordedStep {
   readonly fault: GPUBuffer;
   readonly repaintNumbers: GPUBuffer | null;
 }
-
-const UNIFORM = 0x40;
-const STORAGE = 0x80;
-const COPY_SRC = 0x04;
-const COPY_DST = 0x08;
 
 /** Whether the network can be sampled from; if not, it can still be run alone. */
 export const canSample = ({ classEmbedType, inChannels, outChannels }: UNetConfig): boolean =>

@@ -6,6 +6,7 @@
  * minute, all leases fail with `device-lost`.
  */
 
+import { untilAborted } from './core/abort.ts';
 import { DiffusionError, throwIfAborted } from './errors.ts';
 import { openGpu, type Gpu } from './gpu/device.ts';
 import { Model, type LoadOptions, type TuneOptions } from './model.ts';
@@ -347,22 +348,6 @@ class HeldLease extends EventTarget implements Lease {
 
 const isSource = (source: object | string): source is ModelSource =>
   typeof source === 'object' && 'files' in source && 'key' in source;
-
-/** The promise, or the `aborted` error as soon as the signal fires. */
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const leave = (): void => {
-      try {
-        throwIfAborted(signal);
-      } catch (error) {
-        reject(error as Error);
-      }
-    };
-    signal.addEventListener('abort', leave, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', leave));
-  });
-}
 
 /** The page's own. */
 export const runtime = new Runtime();

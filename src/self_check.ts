@@ -9,6 +9,7 @@ import type { Gpu } from './gpu/device.ts';
 import { allocate, scoped } from './gpu/scope.ts';
 import { run, Tape, type ConvShape, type Variants } from './gpu/tape.ts';
 import { readBuffer } from './gpu/transfer.ts';
+import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from './gpu/usage.ts';
 import { attention } from './ops/attention.ts';
 import { conv2d } from './ops/conv2d.ts';
 import { groupNorm } from './ops/group_norm.ts';
@@ -151,7 +152,7 @@ class KnownNumbers {
 
   buffer(
     data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
-    usage = 0x88,
+    usage = STORAGE | COPY_DST,
     dtype = this.dtype,
   ): GPUBuffer {
     const bytes = data instanceof Float32Array ? toDType(data, dtype) : data;
@@ -177,7 +178,7 @@ class KnownNumbers {
   planar(shape: Shape): { tensor: Tensor; data: Float32Array<ArrayBuffer> } {
     const data = this.numbers(scalars(shape, 'planar'), 1, 'f32');
     const tensor = this.tape.pinned('x', shape, 'f32', 'planar');
-    tensor.storage.buffer = this.buffer(data, 0x8c, 'f32'); // STORAGE, COPY_SRC, COPY_DST
+    tensor.storage.buffer = this.buffer(data, STORAGE | COPY_SRC | COPY_DST, 'f32');
     return { tensor, data };
   }
 }
@@ -296,7 +297,7 @@ function checkUpdate(make: KnownNumbers, config: UNetConfig): Check {
     x: x.tensor,
     x0Hat: make.planar([n, c, 8, 8]).tensor,
     output: output.tensor,
-    step: make.buffer(new Uint32Array(packUpdateStep(step)), 0x48), // UNIFORM, COPY_DST
+    step: make.buffer(new Uint32Array(packUpdateStep(step)), UNIFORM | COPY_DST),
     fault: make.buffer(new Uint32Array(4)),
     z: {
       seeds: make.buffer(Uint32Array.from(seeds.flatMap(keyOf))),

@@ -3,6 +3,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { decode, encode } from 'fast-png';
+import { grey, grid } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Shape } from '../tensor.ts';
 import type { ModelFiles } from '../weights/files.ts';
@@ -77,8 +78,8 @@ export function floats(
 }
 
 /**
- * A PNG as a picture for a model: (channels, height, width) in [-1, 1], row-major. Grey for one channel (luma of Rec. 709),
- * alpha laid over black.
+ * A PNG as a picture for a model: (channels, height, width) in [-1, 1], row-major. One channel is the grey of the colour,
+ * and alpha is laid over black.
  * @throws file-not-found, bad-input
  */
 export async function readPicture(
@@ -117,31 +118,11 @@ export async function readPicture(
     const alpha = color.length === 2 || color.length === 4 ? color.at(-1)! / scale : 1;
     const [r, g, b] =
       color.length < 3 ? [color[0]!, color[0]!, color[0]!] : (color as [number, number, number]);
-    const shown = channels === 3 ? [r, g, b] : [color.length < 3 ? r : 0.2126 * r + 0.7152 * g + 0.0722 * b];
+    const shown = channels === 3 ? [r, g, b] : [color.length < 3 ? r : grey(r, g, b)];
     shown.forEach((v, c) => (out[c * height * width + p] = ((v * alpha) / scale) * 2 - 1));
   }
   return out;
 }
 
-/**
- * Images as one PNG, in a grid nearly square, two pixels apart. A number x in [-1, 1] becomes
- * round(255 (x / 2 + 0.5)), half to even, as in diffusers.
- */
-export function png(data: Float32Array, [n, c, h, w]: Shape): Uint8Array {
-  const columns = Math.ceil(Math.sqrt(n));
-  const rows = Math.ceil(n / columns);
-  const [gap, channels] = [n > 1 ? 2 : 0, c >= 3 ? 3 : 1];
-  const width = columns * (w + gap) - gap;
-  const height = rows * (h + gap) - gap;
-  const pixels = new Uint8ClampedArray(width * height * channels).fill(255); // rounds half to even itself
-  for (let i = 0; i < n; i++)
-    for (let k = 0; k < channels; k++)
-      for (let y = 0; y < h; y++)
-        for (let x = 0; x < w; x++) {
-          const top = Math.floor(i / columns) * (h + gap) + y;
-          const left = (i % columns) * (w + gap) + x;
-          pixels[(top * width + left) * channels + k] =
-            (data[((i * c + k) * h + y) * w + x]! / 2 + 0.5) * 255;
-        }
-  return encode({ width, height, channels, data: new Uint8Array(pixels.buffer) });
-}
+/** Images as one PNG: see `grid`. @param data (N, C, H, W) row-major, in [-1, 1] */
+export const png = (data: Float32Array, shape: Shape): Uint8Array => encode(grid(data, shape));

@@ -3,14 +3,16 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { megabytes } from '../core/format.ts';
 import { DiffusionError } from '../errors.ts';
 import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
 import { variantsFor } from '../ops/variants.ts';
-import { qSample, sample, type SampleOptions } from '../sampler.ts';
-import { startForStrength, makeSteps } from '../schedule/make_steps.ts';
+import { qSample } from '../session/latents.ts';
+import { sample } from '../session/sample.ts';
+import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
 import type { RunOptions } from '../schedule/run_options.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
@@ -155,10 +157,9 @@ function given<V extends object>(values: V): V {
 async function filesOf(model: string): Promise<ModelFiles> {
   if (!/^(huggingface:|https?:\/\/)/.test(model)) return diskFiles(model);
   const onNotice = ({ message }: Notice) => void process.stderr.write(`notice: ${message}\n`);
-  const megabytes = (bytes: number | null) => (bytes === null ? '?' : (bytes / 1e6).toFixed(1));
   const onProgress = (received: number, total: number | null) =>
     void process.stderr.write(
-      `\r${megabytes(received)} of ${megabytes(total)} MB${received === total ? '\n' : ''}`,
+      `\r${megabytes(received)} of ${total === null ? '?' : megabytes(total)}${received === total ? '\n' : ''}`,
     );
   const shown = process.stderr.isTTY ? { onProgress } : {};
   return (await openSource(model, { cached: false, onNotice, ...shown, ...hub() })).files;
@@ -243,9 +244,7 @@ async function draw(values: Values): Promise<void> {
     const init = await picture(values, 'init', model, options);
     const mask = (await picture(values, 'mask', model, options))?.map((v) => (v + 1) / 2);
     const edit = given({ init, mask });
-    const strength = options.strength ?? (mask ? 1 : 0.6);
-    const startStep = init ? startForStrength(model.schedulerConfig, options, strength) : options.startStep;
-    const steps = makeSteps(model.schedulerConfig, given({ ...options, startStep }) as SampleOptions);
+    const steps = stepsOf(model.schedulerConfig, { ...options, ...edit });
     if (noise.xT && !noise.z && !options.startStep && steps.some((s) => s.sigma > 0))
       throw new DiffusionError(
         'bad-input',
@@ -286,7 +285,7 @@ async function picture(
 ): Promise<Float32Array<ArrayBuffer> | undefined> {
   const path = values[name];
   if (typeof path !== 'string') return undefined;
-  const count = options.labels?.length ?? options.count ?? 1;
+  const count = imageCount(options);
   const [height, width] = model.config.sampleSize ?? [0, 0];
   const one = await readPicture(path, [1, model.config.inChannels, height, width]);
   const all = new Float32Array(count * one.length);

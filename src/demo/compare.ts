@@ -1,17 +1,21 @@
 /** The drawer "Compare": two samplers from the same noise, side by side. */
 
-import { resting } from '../export/recipe.ts';
 import { readTensor } from '../gpu/transfer.ts';
-import { Player } from '../player.ts';
+import { Player } from '../session/player.ts';
 import type { Lease } from '../runtime.ts';
-import { stepsOf, type SampleOptions } from '../sampler.ts';
-import { byId, input } from './dom.ts';
+import { stepsOf, type SampleOptions } from '../session/sample_options.ts';
+import { byId, input } from '../ui/dom.ts';
+import { Painter } from '../ui/painter.ts';
+import { showError } from './messages.ts';
 import { nameOf } from './options.ts';
-import { Stage } from './stage.ts';
 
 export class Compare {
   readonly #stages = (['canvas-a', 'canvas-b'] as const).map(
-    (id) => new Stage([{ canvas: byId<HTMLCanvasElement>(id), view: () => 'x_t', side: 512 }]),
+    (id) =>
+      new Painter(
+        [{ canvas: byId<HTMLCanvasElement>(id), view: () => 'x_t', side: () => 512, missing: 'nothing' }],
+        showError,
+      ),
   );
   #players: Player[] = [];
 
@@ -37,12 +41,12 @@ export class Compare {
     input('compare-at').disabled = true;
   }
 
-  /** Resolves when both have come to rest. @throws what the runs throw */
+  /** Resolves when both rest. @returns whether both came to their end @throws what the runs throw */
   async run(
     lease: Lease,
     runs: readonly [SampleOptions, SampleOptions],
     pace: (steps: number) => () => Promise<void>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     this.clear();
     byId('difference').textContent = '';
     this.#players = runs.map((options) => new Player(lease, { pace: pace(options.steps ?? 50) }));
@@ -52,15 +56,16 @@ export class Compare {
       const caption = `${nameOf(options.scheduler ?? 'ddim')}, ${steps.length} evaluations`;
       byId(i === 0 ? 'caption-a' : 'caption-b').textContent = caption;
       this.#stages[i]!.show(own[i]!);
-      own[i]!.start(options);
+      void own[i]!.start(options);
     });
-    await Promise.all(own.map(resting));
-    if (own !== this.#players || own.some((p) => p.status !== 'done')) return;
+    await Promise.all(own.map((player) => player.settled()));
+    if (own !== this.#players || own.some((p) => p.status !== 'done')) return false;
     input('compare-at').disabled = false;
     input('compare-at').value = '1000';
     const [a, b] = await Promise.all(own.map((p) => readTensor(lease.gpu, p.at(p.steps)!.xT)));
     const rms = Math.sqrt(a!.reduce((sum, x, i) => sum + (x - b![i]!) ** 2, 0) / a!.length);
     byId('difference').textContent =
       `The two differ by ${((rms / 2) * 100).toFixed(1)} % of the range from black to white (root mean square).`;
+    return true;
   }
 }

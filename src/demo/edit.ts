@@ -1,14 +1,15 @@
 /** The drawer "Edit": a picture to start from, a mask over it, and the slide between two seeds. */
 
-import { toShares, toSigned } from '../export/recipe.ts';
-import { qSample, stepsOf, type SampleOptions } from '../sampler.ts';
+import { grid, toShares, toSigned } from '../core/pixels.ts';
+import { qSample } from '../session/latents.ts';
+import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
 import { takesOption } from '../schedule/samplers.ts';
 import type { Shape } from '../tensor.ts';
-import { byId, input } from './dom.ts';
+import { paintPixels, paintPlanes } from '../ui/canvas.ts';
+import { byId, input } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
 import { shapeOf, type ModelInfo } from './models.ts';
 import { optionsOf } from './options.ts';
-import { showBytes } from './pictures.ts';
 
 export const SLIDE = 9;
 
@@ -146,7 +147,7 @@ export class Edit {
 
   #show(): void {
     const [, , h, w] = this.#shape;
-    showBytes(pad, this.#picture, this.#shape);
+    paintPlanes(pad, this.#picture, this.#shape);
     const context = pad.getContext('2d')!;
     if (this.#state().edit === 'paint') {
       const image = context.getImageData(0, 0, w, h);
@@ -173,25 +174,23 @@ export class Edit {
       try {
         const run = this.options();
         const { t } = stepsOf(info.scheduler, run)[0]!;
-        const [, c, h, w] = this.#shape;
         const seed = this.#state().seed;
         const x = qSample(info.scheduler, toSigned(this.#picture), t, { seed });
-        const bytes = Uint8ClampedArray.from({ length: c * h * w }, (_, i) => (x[i]! / 2 + 0.5) * 255);
-        showBytes(noised, bytes, this.#shape);
+        paintPixels(noised, grid(x, this.#shape));
       } catch {
         // options that make no sense are answered when they are run
       }
     }
   }
 
-  /** Of the run that the drawer stands for. */
+  /** The options of the run that the drawer stands for. */
   options(): SampleOptions {
     const state = this.#state();
     const info = this.#info!;
     if (state.edit === 'slide')
       return { ...optionsOf(state, info, SLIDE), interpolate: [state.seed, state.seed2] };
     const base = optionsOf(state, info);
-    const count = base.labels?.length ?? base.count ?? 1;
+    const count = imageCount(base);
     const repeat = (bytes: Uint8Array): Uint8Array => {
       const out = new Uint8Array(count * bytes.length);
       for (let n = 0; n < count; n++) out.set(bytes, n * bytes.length);

@@ -1,11 +1,12 @@
 /** The pictures of this visit, each with the recipe that makes it again. */
 
-import type { Picture } from '../export/png.ts';
-import type { Recipe } from '../export/recipe.ts';
-import { byId, el } from './dom.ts';
+import type { Pixels } from '../core/pixels.ts';
+import type { Recipe } from '../session/recipe.ts';
+import { paintPixels } from '../ui/canvas.ts';
+import { byId, h } from '../ui/dom.ts';
 
 export interface Item {
-  readonly picture: Picture;
+  readonly picture: Pixels;
   readonly recipe: Recipe;
   readonly caption: string;
 }
@@ -26,28 +27,17 @@ export class Gallery {
   }
 
   add(item: Item): void {
-    const canvas = el('canvas', { width: item.picture.width, height: item.picture.height });
-    paintPicture(canvas, item.picture);
-    const button = el(
+    const canvas = h('canvas');
+    paintPixels(canvas, item.picture);
+    const button = h(
       'button',
       { type: 'button', title: 'Bring this picture’s settings back' },
       canvas,
-      el('span', {}, item.caption),
+      h('span', {}, item.caption),
     );
     button.addEventListener('click', () => this.#onchoose(item));
-    this.#list.prepend(el('li', {}, button));
+    this.#list.prepend(h('li', {}, button));
     while (this.#list.childElementCount > MOST) this.#list.lastElementChild!.remove();
     byId('gallery').hidden = false;
   }
-}
-
-export function paintPicture(canvas: HTMLCanvasElement, { width, height, channels, data }: Picture): void {
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext('2d')!;
-  const image = context.createImageData(width, height);
-  for (let p = 0; p < width * height; p++) {
-    for (let k = 0; k < 3; k++) image.data[4 * p + k] = data[p * channels + (channels === 1 ? 0 : k)]!;
-    image.data[4 * p + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
 }

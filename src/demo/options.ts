@@ -1,6 +1,6 @@
 /** From the state of the page to the options of a run, and what to call them. */
 
-import type { SampleOptions } from '../sampler.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import { SAMPLERS as REGISTRY, SCHEDULERS, type SchedulerName } from '../schedule/samplers.ts';
 import type { Branch, State } from './fragment.ts';
 import type { ModelInfo } from './models.ts';

@@ -1,5 +1,6 @@
 /** Pictures from a visitor's disk, as a model sees them. */
 
+import { planesOf } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Shape } from '../tensor.ts';
 
@@ -7,7 +8,7 @@ const MAX_BYTES = 50e6;
 
 /**
  * A picture as 8-bit (C, H, W): turned as its EXIF says, the middle cut to the model's proportions, scaled smoothly,
- * transparency laid over black, for one channel grey (luma of Rec. 709).
+ * transparency laid over black, for one channel grey.
  * @throws bad-input
  */
 export async function readPicture(
@@ -45,36 +46,8 @@ export async function readPicture(
     context.fillRect(0, 0, width, height);
     context.imageSmoothingQuality = 'high';
     context.drawImage(source, x, y, sw, sh, 0, 0, width, height);
-    return fromRgba(context.getImageData(0, 0, width, height).data, channels);
+    return planesOf(context.getImageData(0, 0, width, height).data, channels);
   } finally {
     bitmap.close();
   }
-}
-
-function fromRgba(rgba: Uint8ClampedArray, channels: number): Uint8Array<ArrayBuffer> {
-  const pixels = rgba.length / 4;
-  const out = new Uint8ClampedArray(channels * pixels);
-  for (let p = 0; p < pixels; p++) {
-    const [r, g, b] = [rgba[4 * p]!, rgba[4 * p + 1]!, rgba[4 * p + 2]!];
-    if (channels === 1) out[p] = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    else [r, g, b].forEach((v, c) => (out[c * pixels + p] = v));
-  }
-  return new Uint8Array(out.buffer);
-}
-
-/** (C, H, W) of 8 bits onto a canvas of that size. */
-export function showBytes(
-  canvas: HTMLCanvasElement,
-  bytes: ArrayLike<number>,
-  [, channels, height, width]: Shape,
-): void {
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext('2d')!;
-  const image = context.createImageData(width, height);
-  const pixels = width * height;
-  for (let p = 0; p < pixels; p++) {
-    for (let k = 0; k < 3; k++) image.data[4 * p + k] = bytes[(channels >= 3 ? k : 0) * pixels + p]!;
-    image.data[4 * p + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
 }

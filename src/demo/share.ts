@@ -1,10 +1,11 @@
 /** The drawer "Share": links, tags, and files. The encoders are loaded when they are wanted. */
 
-import type { Picture } from '../export/png.ts';
-import { formatRecipe, RECIPE_KEYWORD, type Recipe } from '../export/recipe.ts';
-import { readTensor } from '../gpu/transfer.ts';
-import { termsOf, type Player, type StateView } from '../player.ts';
+import { grid, type Pixels } from '../core/pixels.ts';
+import type { Recipe } from '../session/recipe.ts';
+import type { Player } from '../session/player.ts';
+import { readTerms, termsOf, type StateView } from '../session/state_view.ts';
 import type { Shape } from '../tensor.ts';
+import { quoted } from '../ui/dom.ts';
 import type { State } from './fragment.ts';
 
 /** Frames of an animation at most; of a longer run every n-th is taken. */
@@ -12,19 +13,16 @@ const MOST_FRAMES = 120;
 /** An animation is about so many pixels high. */
 const SIDE = 384;
 
-/** What is shown of a stored state, in numbers; null where there is nothing. */
+/** A view of a stored state, in numbers; null if the state has none. */
 async function read(player: Player, k: number, view: StateView): Promise<Float32Array | null> {
   const state = player.at(k);
   const { gpu, model } = player.lease;
   const terms = state && termsOf(view, state, model.schedulerConfig);
-  if (!terms) return null;
-  const parts = await Promise.all(terms.map(({ tensor }) => readTensor(gpu, tensor)));
-  return parts[0]!.map((_, i) => terms.reduce((sum, { weight }, n) => sum + weight * parts[n]![i]!, 0));
+  return terms && readTerms(gpu, terms);
 }
 
 /** What stands on the stage, to the pixel, magnified in whole steps. */
-export async function shownPicture(player: Player, view: StateView, side: number): Promise<Picture> {
-  const { grid } = await import('../export/png.ts');
+export async function shownPicture(player: Player, view: StateView, side: number): Promise<Pixels> {
   const { shape } = player.at(player.index)!.xT;
   const numbers = (await read(player, player.index, view)) ?? (await read(player, player.index, 'x_t'))!;
   return grid(numbers, shape, { zoom: zoomOf(shape, side) });
@@ -33,19 +31,25 @@ export async function shownPicture(player: Player, view: StateView, side: number
 const zoomOf = ([n, , , w]: Shape, side: number): number =>
   Math.max(1, Math.floor(side / (Math.ceil(Math.sqrt(n)) * w)));
 
-export async function pngFile(picture: Picture, recipe: Recipe | null): Promise<Blob> {
+/** The text of a PNG that carries a recipe. */
+async function textOf(recipe: Recipe | null): Promise<Record<string, string>> {
+  if (!recipe) return {};
+  const { formatRecipe, RECIPE_KEYWORD } = await import('../session/recipe.ts');
+  return { [RECIPE_KEYWORD]: formatRecipe(recipe) };
+}
+
+export async function pngFile(picture: Pixels, recipe: Recipe | null): Promise<Blob> {
   const { png } = await import('../export/png.ts');
-  const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: formatRecipe(recipe) } : {};
+  const text = await textOf(recipe);
   return new Blob([png(picture, { Software: 'diffusion-sampler', ...text })], { type: 'image/png' });
 }
 
 /** The stored states of a run, x_t, and beside it what the model expects. */
-export async function framesOf(player: Player, withX0: boolean): Promise<Picture[]> {
-  const { grid } = await import('../export/png.ts');
+export async function framesOf(player: Player, withX0: boolean): Promise<Pixels[]> {
   const all = player.stored;
   const every = Math.ceil(all.length / MOST_FRAMES);
   const chosen = all.filter((_, i) => i % every === 0 || i === all.length - 1);
-  const frames: Picture[] = [];
+  const frames: Pixels[] = [];
   for (const k of chosen) {
     const { shape } = player.at(k)!.xT;
     const zoom = zoomOf(shape, SIDE);
@@ -58,7 +62,7 @@ export async function framesOf(player: Player, withX0: boolean): Promise<Picture
   return frames;
 }
 
-function beside(a: Picture, b: Picture, gap: number): Picture {
+function beside(a: Pixels, b: Pixels, gap: number): Pixels {
   const width = a.width + gap + b.width;
   const { height, channels } = a;
   const data = new Uint8Array(width * height * channels).fill(255);
@@ -74,30 +78,20 @@ function beside(a: Picture, b: Picture, gap: number): Picture {
 }
 
 /** About three seconds, then a rest on the picture. */
-export async function apngFile(frames: readonly Picture[], recipe: Recipe | null, plays = 0): Promise<Blob> {
+export async function apngFile(frames: readonly Pixels[], recipe: Recipe | null, plays = 0): Promise<Blob> {
   const { apng } = await import('../export/apng.ts');
   const delay = Math.max(40, Math.round(3000 / frames.length));
   const delays = frames.map((_, i) => (i === frames.length - 1 ? 2500 : delay));
-  const text: Record<string, string> = recipe ? { [RECIPE_KEYWORD]: formatRecipe(recipe) } : {};
+  const text = await textOf(recipe);
   return new Blob([apng(frames, delays, { plays, text })], { type: 'image/png' });
 }
 
-export async function videoFile(frames: readonly Picture[], format: 'webm' | 'mp4'): Promise<Blob> {
+export async function videoFile(frames: readonly Pixels[], format: 'webm' | 'mp4'): Promise<Blob> {
   const { video } = await import('../export/video.ts');
   const fps = Math.min(25, Math.max(4, Math.round(frames.length / 3)));
-  const rest = Array<Picture>(2 * fps).fill(frames.at(-1)!);
+  const rest = Array<Pixels>(2 * fps).fill(frames.at(-1)!);
   return new Blob([await video([...frames, ...rest], fps, { format })], { type: `video/${format}` });
 }
-
-export function saveFile(blob: Blob, name: string): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
-const quoted = (value: string): string => value.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
 
 /** What an author pastes. */
 export function embedCode(state: State, model: string): { readonly tag: string; readonly frame: string } {

@@ -4,18 +4,14 @@ import code from '../../shaders/display.wgsl?raw';
 import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { gpuError, scoped } from '../gpu/scope.ts';
+import { COPY_DST, UNIFORM } from '../gpu/usage.ts';
+import type { Term } from '../session/state_view.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Canvas pixels between the pictures of a grid. */
 const GAP = 4;
 /** The canvas grows to about this many pixels a side, in whole multiples of the picture. */
 const SIDE = 768;
-
-/** A part of what is shown: `weight` times planar f32 (N, C, H, W). */
-export interface Term {
-  readonly tensor: Tensor;
-  readonly weight: number;
-}
 
 export interface DisplayOptions {
   /** The canvas gets about so many pixels a side; 768 unless given. */
@@ -79,7 +75,7 @@ export class Display {
     this.#context = context;
     this.#context.configure({ device, format, alphaMode: 'premultiplied' });
     this.#painting = paintingOf(device, format);
-    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: 0x48 }); // UNIFORM | COPY_DST
+    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: UNIFORM | COPY_DST });
   }
 
   /**

@@ -6,75 +6,47 @@
  * take their steps in turns.
  *
  * Importing this module registers nothing, and works where there is no DOM; `define.ts` registers.
+ *
+ * Reason for the length of this file: all public names are here with their documentation, which the manifest is made from.
  */
 
-import { Display } from '../display/display.ts';
-import { DiffusionError, throwIfAborted } from '../errors.ts';
+import { megabytes } from '../core/format.ts';
+import { DiffusionError } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
-import type { Model } from '../model.ts';
-import { Player, termsOf, type StateView } from '../player.ts';
-import { runtime, type AcquireOptions, type Lease } from '../runtime.ts';
-import type { SampleOptions } from '../sampler.ts';
-import type { SchedulerName } from '../schedule/samplers.ts';
-import { normals, STREAM_X_T } from '../schedule/noise.ts';
-import type { Tensor } from '../tensor.ts';
-import type { ModelSource } from '../weights/source.ts';
-import { announce } from './announcer.ts';
+import { paced } from '../session/pace.ts';
+import type { Player } from '../session/player.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
+import { saveFile } from '../ui/dom.ts';
+import { stepInterval } from '../ui/motion.ts';
+import { Painter } from '../ui/painter.ts';
+import { MODEL_ATTRIBUTES, OTHER_ATTRIBUTES, RUN_ATTRIBUTES, SamplerAttributes } from './attributes.ts';
+import { Automation } from './automation.ts';
+import type { SamplerEventMap } from './events.ts';
+import { mountLecture } from './lecture_host.ts';
 import { dress } from './look.ts';
+import { ModelRun, type RunHost } from './model_run.ts';
+import { optionsOf } from './run_options.ts';
+import { bundled } from './source.ts';
+import {
+  build,
+  drawPoster,
+  GREY,
+  isStateView,
+  render,
+  showProgress,
+  type SamplerStatus,
+} from './template.ts';
+import { watchVisibility } from './visibility.ts';
+
+export type { SamplerEventMap, SamplerStatus };
 
 /** Set by the build of the package. */
 declare const __VERSION__: string | undefined;
 
-export type SamplerStatus = 'poster' | 'loading' | 'ready' | 'running' | 'paused' | 'done' | 'failed';
-
-/** What the events carry. None of them bubbles. */
-export interface SamplerEventMap {
-  /** The model is on the GPU. */
-  ready: CustomEvent<{ title: string; bytes: number | null; parameters: number; adapter: string }>;
-  /** Bytes of the download; total is null where nobody says. */
-  progress: CustomEvent<{ received: number; total: number | null }>;
-  /** Another state is shown: after `index` of `steps` steps, at timestep t; -1 is the clean image. */
-  step: CustomEvent<{ index: number; steps: number; t: number }>;
-  /** The run has come to its end. */
-  done: CustomEvent<{ steps: number; seed: number; seconds: number }>;
-  error: CustomEvent<DiffusionError>;
-}
-
-const STATE_VIEWS: Readonly<Record<StateView, string>> = {
-  x_t: 'xₜ: picture',
-  x0: 'x̂₀: guess',
-  eps: 'ε̂: noise',
-  update: 'Δx: change',
-};
-const isStateView = (view: string): view is StateView => Object.hasOwn(STATE_VIEWS, view);
-
-const MODEL_ATTRIBUTES = ['model', 'src'];
-/** Attributes of a run: the next `play` starts a new one when they have changed. */
-const RUN_ATTRIBUTES = ['sampler', 'steps', 'seed', 'label', 'guidance', 'eta', 'count'];
-const OTHER_ATTRIBUTES = ['view', 'loading', 'reveal', 'controls', 'autoplay', 'loop', 'poster', 'hidden-policy', 'alt']; // prettier-ignore
-
-const ICONS = {
-  play: 'M7 4v16l13-8z',
-  pause: 'M6 4h4v16H6zM14 4h4v16h-4z',
-  stop: 'M5 5h14v14H5z',
-  step: 'M6 4v16l10-8zM17 4h3v16h-3z',
-  back: 'M18 4v16L8 12zM4 4h3v16H4z',
-  save: 'M11 3h2v9h4l-5 6-5-6h4zM4 19h16v2H4z',
-};
-
-/** The shape of the poster's noise until the model says another. */
-const GREY: NonNullable<ModelSource['shape']> = [1, 32, 32];
-
-/** Canvas updates are this far apart at least, in milliseconds: raw noise must not flicker. */
-const FRAME = 100;
-const REDUCED_FRAME = 334;
-/** A run takes about so long, in milliseconds, where the GPU is fast: it is there to be watched. */
+/** A run takes about this long on a fast GPU, in milliseconds: it is there to be watched. */
 const RUN_TIME = 5000;
-/** A finished picture is shown so long before the next one, with `loop`. */
-const LOOP_PAUSE = 2500;
-
-/** Without a DOM the class can be imported, not constructed. */
-const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
+/** A step takes this long at most, however few there are. */
+const MOST_STEP_TIME = 100;
 
 /**
  * @element diffusion-sampler
@@ -147,47 +119,30 @@ const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
  * @fires {CustomEvent} done - The run has come to its end.
  * @fires {CustomEvent} error - A DiffusionError, as `detail`.
  */
-export class DiffusionSampler extends Base {
+export class DiffusionSampler extends SamplerAttributes {
   static readonly version: string = typeof __VERSION__ === 'string' ? __VERSION__ : 'development';
   /** Where bundled models are: the folder of models.json. `weights/` beside this script, else beside the page. */
-  static base: string | URL | null = null;
+  static get base(): string | URL | null {
+    return bundled.base;
+  }
+  static set base(value: string | URL | null) {
+    bundled.base = value;
+  }
   static readonly formAssociated = true;
   static readonly observedAttributes: readonly string[] = [...MODEL_ATTRIBUTES, ...RUN_ATTRIBUTES, ...OTHER_ATTRIBUTES]; // prettier-ignore
 
   readonly #internals: ElementInternals;
   readonly #ui: ReturnType<typeof build>;
   readonly #showState: (state: string) => void;
-  #status: SamplerStatus = 'poster';
   #shape = GREY;
-  #error: DiffusionError | null = null;
   #value = '';
-  #source: Promise<ModelSource> | null = null;
-  #loading: Promise<Player> | null = null;
-  #abort: AbortController | null = null;
-  #lease: Lease | null = null;
-  #player: Player | null = null;
-  #display: Display | null = null;
+  readonly #run: ModelRun;
+  readonly #painter: Painter;
   /** Takes a view of the lecture away. */
   #unmount: (() => void) | null = null;
   /** While the element is in a document; takes its listeners away. */
   #connection: AbortController | null = null;
-  /** A run attribute has changed, or the run was stopped: `play` starts anew. */
-  #stale = true;
-  #began = 0;
-  #quarter = 0;
-  #lastStep = 0;
-  #lastPaint = -Infinity;
-  /** What is on the canvas. */
-  #drawn: { readonly xT: Tensor; readonly view: StateView } | null = null;
-  #paintTimer: ReturnType<typeof setTimeout> | undefined;
-  #loopTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Of somebody, on what is to happen; so many so far. */
-  #decisions = 0;
-  #seen = false;
-  /** Paused by us, because nobody could see it. */
-  #resting = false;
-  /** It plays because the author, not the visitor, wanted so. */
-  #byItself = false;
+  readonly #automation: Automation;
   #disabled = false;
 
   constructor() {
@@ -197,13 +152,19 @@ export class DiffusionSampler extends Base {
     this.#showState = dress(root, this.#internals);
     const ui = (this.#ui = build());
     root.append(ui.frame, ui.controls, ui.host);
+    const view = () => (isStateView(this.view) ? this.view : 'x_t');
+    const side = () => Math.min(Math.max(Math.round(this.clientWidth * devicePixelRatio), 128), 1024);
+    const target = { canvas: ui.canvas, view, side, missing: 'picture' } as const;
+    this.#painter = new Painter([target], (error) => this.#run.fail(error));
+    this.#run = new ModelRun(this.#host());
+    this.#automation = new Automation(this, (work) => void this.#quietly(work));
     const on = (target: HTMLElement, type: string, act: () => unknown): void =>
       target.addEventListener(type, () => {
-        this.#byItself = false;
+        this.#automation.handOver();
         void this.#quietly(async () => act());
       });
     for (const button of [ui.run, ui.play, ui.toggle, ui.retry])
-      on(button, 'click', () => (this.#status === 'running' ? this.pause() : this.play()));
+      on(button, 'click', () => (this.#run.status === 'running' ? this.pause() : this.play()));
     for (const button of [ui.cancel, ui.stop]) on(button, 'click', () => this.stop());
     on(ui.step, 'click', () => this.step());
     on(ui.back, 'click', () => this.stepBack());
@@ -212,137 +173,18 @@ export class DiffusionSampler extends Base {
     on(ui.view, 'change', () => (this.view = ui.view.value));
   }
 
-  // ---- attributes as properties -----------------------------------------------------------------------------
-
-  get model(): string {
-    return this.getAttribute('model') ?? 'digits';
-  }
-  set model(value: string) {
-    this.#reflect('model', value);
-  }
-  get src(): string {
-    return this.getAttribute('src') ?? '';
-  }
-  set src(value: string) {
-    this.#reflect('src', value);
-  }
-  get sampler(): string {
-    return this.getAttribute('sampler') ?? '';
-  }
-  set sampler(value: string) {
-    this.#reflect('sampler', value);
-  }
-  get steps(): number {
-    return this.#number('steps', 50);
-  }
-  set steps(value: number) {
-    this.setAttribute('steps', String(value));
-  }
-  get seed(): number {
-    return this.#number('seed', 0);
-  }
-  set seed(value: number) {
-    this.setAttribute('seed', String(value));
-  }
-  get label(): string {
-    return this.getAttribute('label') ?? '';
-  }
-  set label(value: string) {
-    this.#reflect('label', value);
-  }
-  get guidance(): number {
-    return this.#number('guidance', 1);
-  }
-  set guidance(value: number) {
-    this.setAttribute('guidance', String(value));
-  }
-  get eta(): number {
-    return this.#number('eta', 0);
-  }
-  set eta(value: number) {
-    this.setAttribute('eta', String(value));
-  }
-  get view(): string {
-    return this.getAttribute('view') || 'x_t';
-  }
-  set view(value: string) {
-    this.#reflect('view', value);
-  }
-  get count(): number {
-    return this.#number('count', Math.max(this.#labels.length, 1));
-  }
-  set count(value: number) {
-    this.setAttribute('count', String(value));
-  }
-  get loading(): 'auto' | 'lazy' | 'eager' {
-    const value = this.getAttribute('loading');
-    return value === 'lazy' || value === 'eager' ? value : 'auto';
-  }
-  set loading(value: 'auto' | 'lazy' | 'eager') {
-    this.setAttribute('loading', value);
-  }
-  get reveal(): 'interaction' | 'auto' {
-    return this.getAttribute('reveal') === 'auto' ? 'auto' : 'interaction';
-  }
-  set reveal(value: 'interaction' | 'auto') {
-    this.setAttribute('reveal', value);
-  }
-  get controls(): boolean {
-    return this.hasAttribute('controls');
-  }
-  set controls(value: boolean) {
-    this.toggleAttribute('controls', value);
-  }
-  get autoplay(): boolean {
-    return this.hasAttribute('autoplay');
-  }
-  set autoplay(value: boolean) {
-    this.toggleAttribute('autoplay', value);
-  }
-  get loop(): boolean {
-    return this.hasAttribute('loop');
-  }
-  set loop(value: boolean) {
-    this.toggleAttribute('loop', value);
-  }
-  get poster(): string {
-    return this.getAttribute('poster') ?? '';
-  }
-  set poster(value: string) {
-    this.#reflect('poster', value);
-  }
-  get hiddenPolicy(): 'pause' | 'continue' {
-    return this.getAttribute('hidden-policy') === 'continue' ? 'continue' : 'pause';
-  }
-  set hiddenPolicy(value: 'pause' | 'continue') {
-    this.setAttribute('hidden-policy', value);
-  }
-  get alt(): string {
-    return this.getAttribute('alt') ?? '';
-  }
-  set alt(value: string) {
-    this.#reflect('alt', value);
-  }
-  /** Of the form field. */
-  get name(): string {
-    return this.getAttribute('name') ?? '';
-  }
-  set name(value: string) {
-    this.#reflect('name', value);
-  }
-
   // ---- state ----------------------------------------------------------------------------------------------
 
   get status(): SamplerStatus {
-    return this.#status;
+    return this.#run.status;
   }
   /** The run itself, once the model is ready: its states on the GPU, and its forks. */
   get player(): Player | null {
-    return this.#player;
+    return this.#run.player;
   }
-  /** Of the last `error` event, until it is tried again. */
+  /** The error of the last `error` event, until it is tried again. */
   get error(): DiffusionError | null {
-    return this.#error;
+    return this.#run.error;
   }
   get form(): HTMLFormElement | null {
     return this.#internals.form;
@@ -359,52 +201,46 @@ export class DiffusionSampler extends Base {
    * changed. Resolves when it plays. @throws DiffusionError
    */
   async play(): Promise<void> {
-    this.#rest();
-    const player = await this.#load();
-    if (player.status === 'running') return;
-    if (this.#stale) await this.#start(player, false);
-    else player.play();
+    this.#automation.decided();
+    this.#refuseIfUnable();
+    await this.#run.play();
   }
 
   /** Stops after the step under way. */
   pause(): void {
-    this.#rest();
-    this.#player?.pause();
+    this.#automation.decided();
+    this.#run.player?.pause();
   }
 
   /** One step on, then waits; the first one shows the noise. @throws DiffusionError */
   async step(): Promise<void> {
-    this.#rest();
-    const player = await this.#load();
-    if (this.#stale) await this.#start(player, true);
-    else await player.step();
+    this.#automation.decided();
+    this.#refuseIfUnable();
+    await this.#run.step();
   }
 
   /** One step back, then waits. */
   stepBack(): void {
-    this.#rest();
-    this.#player?.stepBack();
+    this.#automation.decided();
+    this.#run.player?.stepBack();
   }
 
   /** Shows the state after k steps, then waits. */
   seek(k: number): void {
-    this.#rest();
-    this.#player?.seek(k);
+    this.#automation.decided();
+    void this.#run.player?.seek(k);
   }
 
   /** Ends the run, or the download; the next `play` starts anew. */
   stop(): void {
-    this.#rest();
-    this.#abort?.abort();
-    this.#player?.stop();
-    this.#stale = true;
-    this.#update();
+    this.#automation.decided();
+    this.#run.stop();
   }
 
   /** Goes on from state k with other settings; the states up to it stay. */
   fork(k: number, changes: Partial<SampleOptions>): void {
-    this.#rest();
-    this.#player?.fork(k, changes);
+    this.#automation.decided();
+    void this.#run.player?.fork(k, changes);
   }
 
   /**
@@ -412,7 +248,7 @@ export class DiffusionSampler extends Base {
    * when the run is done. @throws bad-option while there is no picture
    */
   async toBlob(): Promise<Blob> {
-    const [lease, player] = [this.#lease, this.#player];
+    const { lease, player } = this.#run;
     const state = player?.at(player.index);
     if (!lease || !player || !state)
       throw new DiffusionError('bad-option', 'There is no picture yet.', 'Start a run first.');
@@ -427,9 +263,7 @@ export class DiffusionSampler extends Base {
 
   /** Saves the picture on the visitor's disk. @throws as toBlob */
   async save(filename = `${this.src ? 'picture' : this.model}-${this.seed}.png`): Promise<void> {
-    const url = URL.createObjectURL(await this.toBlob());
-    h('a', { href: url, download: filename }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    saveFile(await this.toBlob(), filename);
   }
 
   override addEventListener<K extends keyof SamplerEventMap>(
@@ -464,31 +298,13 @@ export class DiffusionSampler extends Base {
       }
     const connection = (this.#connection = new AbortController());
     const { signal } = connection;
-    document.addEventListener('visibilitychange', () => this.#look(), { signal });
-    const near = new IntersectionObserver(
-      (entries) => {
-        if (!entries.some((entry) => entry.isIntersecting)) return;
-        near.disconnect();
-        void this.#approach();
-      },
-      { rootMargin: '300px' },
-    );
-    const seen = new IntersectionObserver(
-      (entries) => {
-        this.#seen = entries.at(-1)!.isIntersecting;
-        this.#look();
-      },
-      { threshold: 0.4 },
-    );
-    near.observe(this);
-    seen.observe(this);
-    signal.addEventListener('abort', () => {
-      near.disconnect();
-      seen.disconnect();
-    });
+    const onlook = (inView: boolean): void => {
+      if (!this.#unmount) this.#automation.look(inView, this.#disabled);
+    };
+    watchVisibility(this, signal, () => void this.#approach(), onlook);
     this.#drawPoster();
     this.#mountView();
-    if (this.loading === 'eager' && !this.#unmount) void this.#quietly(() => this.#load());
+    if (this.loading === 'eager' && !this.#unmount) void this.#quietly(() => this.#run.load());
   }
 
   /** @internal */
@@ -504,8 +320,8 @@ export class DiffusionSampler extends Base {
   /** @internal */
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
     if (before === after) return;
-    if (RUN_ATTRIBUTES.includes(name)) this.#stale = true;
-    if (MODEL_ATTRIBUTES.includes(name)) this.#source = null;
+    if (RUN_ATTRIBUTES.includes(name)) this.#run.stale = true;
+    if (MODEL_ATTRIBUTES.includes(name)) this.#run.forgetSource();
     if (!this.#connection) return;
     if (MODEL_ATTRIBUTES.includes(name)) {
       this.#drop();
@@ -514,7 +330,7 @@ export class DiffusionSampler extends Base {
     if (name === 'view' || (this.#unmount && MODEL_ATTRIBUTES.includes(name))) this.#mountView();
     if (name === 'seed' || name === 'poster') this.#drawPoster();
     this.#update();
-    if (name === 'view') this.#paint();
+    if (name === 'view') this.#painter.paint();
   }
 
   /** @internal */
@@ -541,24 +357,13 @@ export class DiffusionSampler extends Base {
     return this.src || this.model;
   }
 
-  /** What is to be downloaded: asks for the list of bundled models, or Hugging Face for that of its files. */
-  #describe(): Promise<ModelSource> {
-    if (!this.#source) {
-      const describing = (this.#source = describe(this.#address));
-      describing.catch(() => {
-        if (this.#source === describing) this.#source = null; // may be tried again
-      });
-    }
-    return this.#source;
-  }
-
   /** Near the viewport: the size is asked for, and what makes a run impossible is said. */
   async #approach(): Promise<void> {
     if (this.#unmount) return;
     const { run, title } = this.#ui;
     try {
       if (!globalThis.navigator.gpu) await openGpu(); // says why
-      const source = await this.#describe();
+      const source = await this.#run.describe();
       const { bytes } = source;
       run.textContent = `Run on my GPU${bytes === null ? '' : `, ${megabytes(bytes)}`}`;
       title.textContent = [source.title, source.licence].filter(Boolean).join(' · ');
@@ -569,96 +374,65 @@ export class DiffusionSampler extends Base {
         this.#drawPoster();
       }
     } catch (error) {
-      if (this.#connection && this.#status === 'poster') this.#fail(error);
+      if (this.#connection && this.#run.status === 'poster') this.#run.fail(error);
       return;
     }
-    if (this.loading === 'lazy' && this.#connection) void this.#quietly(() => this.#load());
+    if (this.loading === 'lazy' && this.#connection) void this.#quietly(() => this.#run.load());
   }
 
-  /** @throws DiffusionError, which has been shown and told by an event */
-  #load(): Promise<Player> {
-    const refuse = (what: string, action: string) =>
-      Promise.reject<Player>(new DiffusionError('bad-option', what, action));
-    if (this.#unmount) return refuse(`The view ${this.view} plays by itself.`, 'Use its own controls.');
-    if (!this.#connection) return refuse('The element is in no document.', 'Add it to the page first.');
-    this.#loading ??= this.#open();
-    return this.#loading;
+  /** @throws bad-option, if the element has no picture of its own or is in no document */
+  #refuseIfUnable(): void {
+    if (this.#unmount)
+      throw new DiffusionError(
+        'bad-option',
+        `The view ${this.view} plays by itself.`,
+        'Use its own controls.',
+      );
+    if (!this.#connection)
+      throw new DiffusionError('bad-option', 'The element is in no document.', 'Add it to the page first.');
   }
 
-  async #open(): Promise<Player> {
-    const abort = (this.#abort = new AbortController());
-    const { signal } = abort;
-    this.#error = null;
-    this.#progress(0, null);
-    this.#setStatus('loading');
-    try {
-      if (!globalThis.navigator.gpu) await openGpu(); // says why, before anything is downloaded
-      const source = await Promise.race([this.#describe(), aborted(signal)]); // its answer is of use to others, too
-      const onProgress = (received: number, total: number | null): void => {
-        if (!signal.aborted) this.#progress(received, total);
-      };
-      const lease = await runtime.acquire(source, { signal, onProgress });
-      if (signal.aborted) lease.release();
-      throwIfAborted(signal);
-      this.#lease = lease;
-      const player = (this.#player = new Player(lease, { pace: () => this.#pace() }));
-      player.addEventListener('state', () => this.#onState());
-      player.addEventListener('step', () => this.#onStep());
-      player.addEventListener('done', () => this.#onDone());
-      player.addEventListener('error', () => this.#fail(player.error));
-      lease.addEventListener('error', () => {
-        if (this.#lease === lease) this.#fail(lease.failure);
-      });
-      this.#stale = true;
-      this.#setStatus('ready');
-      const { title, bytes } = source;
-      this.#emit('ready', { title, bytes, parameters: lease.model.parameters, adapter: lease.gpu.adapter });
-      return player;
-    } catch (error) {
-      if (this.#abort === abort) {
-        this.#loading = null;
-        if (signal.aborted) this.#setStatus('poster');
-        else this.#fail(error);
-      }
-      throw error;
-    }
+  /** What the run asks of the element, and tells it. */
+  #host(): RunHost {
+    const pace = paced(() => stepInterval(this.#run.player?.steps ?? 1, RUN_TIME, MOST_STEP_TIME));
+    return {
+      address: () => this.#address,
+      options: (classes) => optionsOf(this, classes),
+      pace,
+      alternative: () => this.#alternative(),
+      onstatus: () => this.#update(),
+      onstart: () => this.#setValue(''),
+      onprogress: (received, total) => {
+        showProgress(this.#ui, received, total);
+        if (received > 0) this.#emit('progress', { received, total });
+      },
+      onready: (player, { source: { title, bytes }, model: { parameters }, gpu: { adapter } }) => {
+        this.#painter.show(player);
+        this.#run.status = 'ready';
+        this.#update();
+        this.#emit('ready', { title, bytes, parameters, adapter });
+      },
+      onstep: ({ index, steps, t }) => {
+        this.#update();
+        this.#emit('step', { index, steps, t });
+      },
+      ondone: (player, seconds) => void this.#onDone(player, seconds),
+      onerror: (error) => this.#emit('error', error),
+    };
   }
 
-  #progress(received: number, total: number | null): void {
-    const { bar, bytes } = this.#ui;
-    if (total) Object.assign(bar, { max: total, value: Math.min(received, total) });
-    else bar.removeAttribute('value');
-    if (!total) bytes.textContent = 'Loading the model …';
-    else if (received >= total) bytes.textContent = 'Preparing the GPU …';
-    else bytes.textContent = `${megabytes(received)} of ${megabytes(total)}`;
-    if (received > 0) this.#emit('progress', { received, total });
-  }
-
-  /** Away with the run and the model; the poster is back. */
+  /** Gives the run and the model back; the poster is shown again. */
   #drop(): void {
-    this.#rest();
-    clearTimeout(this.#paintTimer);
-    this.#paintTimer = undefined;
-    this.#abort?.abort();
-    this.#abort = null;
-    this.#close();
-    this.#error = null;
-    this.#byItself = false;
+    this.#automation.decided();
+    this.#painter.destroy();
+    this.#automation.handOver();
     this.#setValue('');
-    this.#setStatus('poster');
-  }
-
-  #close(): void {
-    this.#player?.destroy();
-    this.#display?.destroy();
-    this.#lease?.release();
-    this.#loading = this.#player = this.#display = this.#lease = this.#drawn = null;
+    this.#run.drop();
   }
 
   #release(): void {
     this.#connection?.abort();
     this.#connection = null;
-    this.#seen = false;
     this.#unmount?.();
     this.#unmount = null;
     this.#drop();
@@ -666,119 +440,19 @@ export class DiffusionSampler extends Base {
 
   // ---- the run --------------------------------------------------------------------------------------------
 
-  get #labels(): string[] {
-    return this.label
-      .split(',')
-      .map((text) => text.trim())
-      .filter(Boolean);
-  }
-
-  #options({ labels: names }: Model): SampleOptions {
-    const classes = this.#labels.map((text) => {
-      const named = names.findIndex((name) => name.toLowerCase() === text.toLowerCase());
-      if (named >= 0) return named;
-      if (/^\d+$/.test(text)) return Number(text);
-      const some = `${names.slice(0, 12).join(', ')}${names.length > 12 ? ' ...' : ''}`;
-      throw new DiffusionError(
-        'bad-option',
-        `There is no class ${text}.`,
-        some ? `Choose one of ${some}.` : 'Leave the label out.',
-      );
-    });
-    const { count, sampler, steps, seed, guidance } = this;
-    const possible = Number.isInteger(count) && count > 0 && count <= 4096; // else the sampler has a message
-    return {
-      ...(classes.length > 0 && possible
-        ? { labels: Array.from({ length: count }, (_, n) => classes[n % classes.length]!) }
-        : { count }),
-      seed,
-      steps,
-      guidance,
-      ...(sampler ? { scheduler: sampler as SchedulerName } : {}),
-      ...(this.hasAttribute('eta') ? { eta: this.eta } : {}),
-    };
-  }
-
-  /** Resolves when the first state is shown. */
-  async #start(player: Player, paused: boolean): Promise<void> {
-    this.#error = null;
-    let options: SampleOptions;
-    try {
-      options = this.#options(player.lease.model);
-    } catch (error) {
-      this.#fail(error);
-      throw error;
-    }
-    this.#began = performance.now();
-    this.#quarter = 0;
-    this.#setValue('');
-    this.#stale = false;
-    await new Promise<void>((resolve, reject) => {
-      const settled = new AbortController();
-      const { signal } = settled;
-      const end = (act: () => void) => () => {
-        settled.abort();
-        act();
-      };
-      player.addEventListener('step', end(resolve), { signal });
-      player.addEventListener('error', end(() => reject(player.error!)), { signal }); // prettier-ignore
-      // Stopped before the first state was there.
-      player.addEventListener('state', () => player.status === 'idle' && end(resolve)(), { signal });
-      player.start(options, paused);
-    });
-    if (player.error && player.status === 'failed') this.#stale = true;
-  }
-
-  /** Slow enough to be watched, and as fast as it goes where it is not. */
-  async #pace(): Promise<void> {
-    const watched = !document.hidden && !reducedMotion();
-    const wait = watched ? Math.min(FRAME, RUN_TIME / this.#player!.steps) : 0;
-    const since = performance.now() - this.#lastStep;
-    await new Promise((resolve) => setTimeout(resolve, wait - since));
-    this.#lastStep = performance.now();
-  }
-
-  #onState(): void {
-    const player = this.#player;
-    if (!player || player.status === 'failed') return; // the error follows
-    const shown = player.at(player.index) !== null;
-    this.#setStatus(player.status === 'idle' ? (shown ? 'paused' : 'ready') : player.status);
-    if (player.status === 'running') announce(`${this.#alternative()}: running.`);
-    else this.#paint();
-  }
-
-  #onStep(): void {
-    const { index, steps, t } = this.#player!;
-    const running = this.#status === 'running';
-    // Where motion is to be reduced, what passes by is not drawn: the noise, where the visitor stops, and the end.
-    if (!(reducedMotion() && running && index > 0 && index < steps)) this.#paint();
-    const quarter = Math.floor((4 * index) / steps);
-    if (running && quarter > this.#quarter && quarter < 4) announce(`Step ${index} of ${steps}.`);
-    this.#quarter = quarter;
-    this.#update();
-    this.#emit('step', { index, steps, t });
-  }
-
-  async #onDone(): Promise<void> {
-    const player = this.#player!;
+  async #onDone(player: Player, seconds: number): Promise<void> {
     const { steps, forks, options } = player;
-    const seconds = (performance.now() - this.#began) / 1000;
-    const decisions = this.#decisions;
-    announce(`${this.#alternative()}: done.`);
+    const { decisions } = this.#automation;
     try {
       const { recipeOf } = await import('./picture.ts');
-      if (this.#player !== player || player.status !== 'done') return;
+      if (this.#run.player !== player || player.status !== 'done') return;
       // With a fork there are other options before it than after it.
       this.#setValue(forks.length === 0 ? recipeOf(player, this.#address) : '');
     } catch (error) {
       console.warn('diffusion-sampler: the recipe of the run could not be written.', error);
     }
     this.#emit('done', { steps, seed: options?.seed ?? 0, seconds });
-    if (!this.loop || !this.#connection || decisions !== this.#decisions) return;
-    this.#loopTimer = setTimeout(() => {
-      this.seed += this.count;
-      void this.#quietly(() => this.play());
-    }, LOOP_PAUSE);
+    if (this.#connection) this.#automation.loop(decisions);
   }
 
   #setValue(value: string): void {
@@ -786,93 +460,7 @@ export class DiffusionSampler extends Base {
     this.#internals.setFormValue(value || null, value || null);
   }
 
-  #fail(error: unknown): void {
-    const known =
-      error instanceof DiffusionError
-        ? error
-        : new DiffusionError(
-            'gpu-error',
-            `Something went wrong in this page (${String(error)}).`,
-            'Reload it; if it happens again, please report it.',
-            { cause: error },
-          );
-    if (known.code === 'aborted' || known === this.#error) return;
-    this.#error = known;
-    this.#stale = true;
-    // Trying again begins with the model.
-    if (['device-lost', 'out-of-memory', 'gpu-error'].includes(known.code)) this.#close();
-    this.#setStatus('failed');
-    announce(known.message);
-    this.#emit('error', known);
-  }
-
-  /** Nothing happens by itself any more: somebody has decided what to do. */
-  #rest(): void {
-    this.#decisions++;
-    clearTimeout(this.#loopTimer);
-    this.#resting = false;
-  }
-
-  /** The tab was hidden or shown, the element scrolled to or away. */
-  #look(): void {
-    if (!this.#connection || this.#unmount) return;
-    const visible = !document.hidden && (this.#seen || !this.#byItself);
-    if (!visible) {
-      if (this.hiddenPolicy !== 'pause' || this.#status !== 'running') return;
-      this.pause();
-      this.#resting = true;
-    } else if (this.#resting) {
-      void this.#quietly(() => this.play());
-    } else if (this.#status === 'poster' && this.#seen && !this.#disabled) {
-      const { connection } = navigator as { connection?: { saveData?: boolean } };
-      if (connection?.saveData) return;
-      if (this.autoplay && !reducedMotion()) {
-        this.#byItself = true;
-        void this.#quietly(() => this.play());
-      } else if (this.reveal === 'auto') void this.#quietly(() => this.step());
-    }
-  }
-
   // ---- what is seen ---------------------------------------------------------------------------------------
-
-  /** Draws the state that is shown: now, or as soon as the last drawing is long enough ago. */
-  #paint(): void {
-    if (this.#paintTimer !== undefined) return;
-    const wait = this.#lastPaint + (reducedMotion() ? REDUCED_FRAME : FRAME) - performance.now();
-    if (wait > 0)
-      this.#paintTimer = setTimeout(() => {
-        this.#paintTimer = undefined;
-        this.#paint();
-      }, wait);
-    else this.#draw();
-  }
-
-  #draw(): void {
-    const [player, lease] = [this.#player, this.#lease];
-    const state = player?.at(player.index);
-    if (!state || !lease || this.#unmount) return;
-    const view = isStateView(this.view) ? this.view : 'x_t';
-    const drawing = { xT: state.xT, view };
-    const { xT: last, view: lastView } = this.#drawn ?? {};
-    if (last === state.xT && lastView === view && this.#display?.gpu === lease.gpu) return; // it is there
-    this.#lastPaint = performance.now();
-    try {
-      if (this.#display?.gpu !== lease.gpu) {
-        const side = Math.min(Math.max(Math.round(this.clientWidth * devicePixelRatio), 128), 1024);
-        this.#display = new Display(lease.gpu, this.#ui.canvas, { side });
-      }
-      const { schedulerConfig } = lease.model;
-      this.#display.draw(termsOf(view, state, schedulerConfig) ?? termsOf('x_t', state, schedulerConfig)!);
-      this.#drawn = drawing;
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  #setStatus(status: SamplerStatus): void {
-    this.#status = status;
-    this.#update();
-  }
 
   /** The picture in words. */
   #alternative(): string {
@@ -883,119 +471,46 @@ export class DiffusionSampler extends Base {
 
   /** Everything that is seen, but the picture, follows from the state. */
   #update(): void {
-    const ui = this.#ui;
-    const status = this.#status;
-    const player = this.#player;
-    const shown = player?.at(player.index) ? player : null;
-    const running = status === 'running';
-    const loading = status === 'loading';
+    const { status, player, stale, error } = this.#run;
     const lecture = this.#unmount !== null;
     this.#showState(lecture ? 'view' : status);
-
-    ui.host.hidden = !lecture;
-    ui.frame.hidden = lecture;
-    ui.controls.hidden = !this.controls || lecture;
-    const columns = Math.ceil(Math.sqrt(Math.max(this.count, 1))) || 1;
-    const rows = Math.ceil(this.count / columns) || 1;
-    ui.frame.style.setProperty('--ds-aspect', `${columns} / ${rows}`);
-    ui.poster.hidden = shown !== null;
-    ui.fault.hidden = !this.#error;
-    ui.over.hidden = shown !== null || loading || !ui.fault.hidden;
-    ui.waiting.hidden = !loading;
-    ui.message.textContent = this.#error?.message ?? '';
-    // A browser does not change by itself.
-    const code = this.#error?.code ?? '';
-    ui.retry.hidden = ['no-webgpu-api', 'no-secure-context', 'unsupported-model'].includes(code);
-    const where = shown ? words(shown) : 'not drawn yet';
-    ui.canvas.setAttribute('aria-label', `${this.#alternative()}; ${where}`);
-    ui.toggle.hidden = this.controls || !shown || !ui.fault.hidden;
-    for (const button of [ui.play, ui.toggle]) setIcon(button, running ? 'pause' : 'play');
-
-    for (const button of [ui.run, ui.toggle, ui.retry]) button.disabled = this.#disabled;
-    ui.play.disabled = loading || this.#disabled;
-    const atEnd = shown !== null && !this.#stale && shown.index >= shown.steps;
-    ui.step.disabled = loading || atEnd || this.#disabled;
-    ui.back.disabled = !shown || shown.index === 0 || this.#disabled;
-    ui.stop.disabled = !loading && !running && !(status === 'paused' && !this.#stale);
-    ui.save.disabled = !shown;
-    ui.timeline.disabled = !shown || this.#disabled;
-    ui.timeline.max = String(shown?.steps ?? 1);
-    ui.timeline.value = String(shown?.index ?? 0);
-    ui.timeline.setAttribute('aria-valuetext', where);
-    ui.status.textContent = shown ? where : loading ? 'Loading …' : '';
-    if (isStateView(this.view)) ui.view.value = this.view;
+    render(this.#ui, {
+      ...{ status, stale, error },
+      player: player?.at(player.index) ? player : null,
+      disabled: this.#disabled,
+      lecture,
+      controls: this.controls,
+      count: this.count,
+      view: this.view,
+      alternative: this.#alternative(),
+    });
   }
 
   #drawPoster(): void {
-    const { posterSlot, noise } = this.#ui;
-    const { seed } = this;
-    if (this.poster) return posterSlot.replaceChildren(h('img', { src: this.poster, alt: '', part: 'poster-image' })); // prettier-ignore
-    posterSlot.replaceChildren(noise);
-    if (!Number.isSafeInteger(seed) || seed < 0) return;
-    // Of a bundled model, the very x_T that the run starts from.
-    const [channels, height, width] = this.#shape;
-    Object.assign(noise, { width, height });
-    const context = noise.getContext('2d')!;
-    const image = context.createImageData(width, height);
-    const x = normals(seed, STREAM_X_T, 0, channels * height * width);
-    for (let i = 0; i < height * width; i++) {
-      const pixel = [0, 1, 2].map((c) => x[channels === 3 ? c * height * width + i : i]! * 127.5 + 127.5);
-      image.data.set([...pixel, 255], i * 4);
-    }
-    context.putImageData(image, 0, 0);
+    drawPoster(this.#ui, this.poster, this.seed, this.#shape);
   }
 
-  /** A view of the lecture fills the element; its code comes when it is asked for. */
+  /** A view of the lecture fills the element. */
   #mountView(): void {
     const name = this.view;
     this.#unmount?.();
     this.#unmount = null;
-    const { host } = this.#ui;
-    host.replaceChildren();
     if (isStateView(name)) return this.#update();
     this.#drop();
-    const abort = new AbortController();
-    const { signal } = abort;
-    let unmount: (() => void) | null = null;
-    this.#unmount = () => {
-      abort.abort();
-      unmount?.();
-    };
-    this.#update();
-    const mount = async (): Promise<void> => {
-      const { views } = await import('../views/index.ts');
-      if (!Object.hasOwn(views, name))
-        throw new DiffusionError(
-          'bad-option',
-          `There is no view ${name}.`,
-          `Choose one of ${[...Object.keys(STATE_VIEWS), ...Object.keys(views)].join(', ')}.`,
-        );
-      const view = await views[name]!();
-      if (signal.aborted) return;
-      const acquire = async (onProgress?: AcquireOptions['onProgress']): Promise<Lease> =>
-        runtime.acquire(await this.#describe(), { signal, ...(onProgress ? { onProgress } : {}) });
-      const params = Object.fromEntries(Object.entries(this.dataset).map(([key, value]) => [key, value ?? ''])); // prettier-ignore
-      unmount = view.mount(host, { acquire, signal, params, headingLevel: 3 });
-    };
-    mount().catch((error: unknown) => {
-      if (signal.aborted) return;
-      this.#unmount = null;
-      this.#fail(error);
+    const { host } = this.#ui;
+    this.#unmount = mountLecture(name, {
+      host,
+      params: Object.fromEntries(Object.entries(this.dataset).map(([key, value]) => [key, value ?? ''])),
+      describe: () => this.#run.describe(),
+      onfail: (error) => {
+        this.#unmount = null;
+        this.#run.fail(error);
+      },
     });
+    this.#update();
   }
 
   // ---- helpers --------------------------------------------------------------------------------------------
-
-  #number(name: string, absent: number): number {
-    const text = this.getAttribute(name);
-    if (text === null) return absent;
-    return text.trim() === '' ? NaN : Number(text); // the sampler has a message for NaN
-  }
-
-  #reflect(name: string, value: string): void {
-    if (value === '') this.removeAttribute(name);
-    else this.setAttribute(name, value);
-  }
 
   #emit<K extends keyof SamplerEventMap>(type: K, detail: SamplerEventMap[K]['detail']): void {
     this.dispatchEvent(new CustomEvent(type, { detail }));
@@ -1006,123 +521,12 @@ export class DiffusionSampler extends Base {
     try {
       await work();
     } catch (error) {
-      this.#fail(error);
+      this.#run.fail(error);
     }
   }
 }
 
 // ---- without state ----------------------------------------------------------------------------------------
-
-type Attributes = Readonly<Record<string, string | boolean | number>>;
-
-function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attributes: Attributes = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes))
-    if (typeof value === 'boolean') node.toggleAttribute(name, value);
-    else node.setAttribute(name, String(value));
-  node.append(...children);
-  return node;
-}
-
-function icon(name: keyof typeof ICONS): SVGSVGElement {
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  svg.setAttribute('viewBox', '0 0 24 24');
-  svg.setAttribute('aria-hidden', 'true');
-  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  path.setAttribute('d', ICONS[name]);
-  svg.append(path);
-  return svg;
-}
-
-function iconButton(part: string, name: keyof typeof ICONS, label: string, css = ''): HTMLButtonElement {
-  const attributes = { type: 'button', part: `button ${part}`, title: label, 'aria-label': label };
-  return h('button', css ? { ...attributes, class: css } : attributes, icon(name));
-}
-
-function setIcon(button: HTMLButtonElement, name: 'play' | 'pause'): void {
-  const label = name === 'play' ? 'Play' : 'Pause';
-  if (button.title === label) return;
-  button.replaceChildren(icon(name));
-  button.title = label;
-  button.setAttribute('aria-label', label);
-}
-
-function build() {
-  const noise = h('canvas', { class: 'noise', width: 32, height: 32, 'aria-hidden': 'true' });
-  const posterSlot = h('slot', { name: 'poster' }, noise);
-  const poster = h('div', { class: 'poster', part: 'poster' }, posterSlot);
-  const canvas = h('canvas', { part: 'canvas', role: 'img' });
-  const run = h('button', { type: 'button', class: 'run', part: 'run' }, 'Run on my GPU');
-  const title = h('p', { class: 'title', part: 'title', hidden: true });
-  const over = h('div', { class: 'over' }, run, title);
-  const bar = h('progress', { part: 'progress-bar', 'aria-label': 'Download of the model' });
-  const bytes = h('span', { part: 'progress-text' });
-  const cancel = h('button', { type: 'button', part: 'cancel' }, 'Cancel');
-  const waiting = h('div', { class: 'waiting', part: 'progress' }, h('slot', { name: 'progress' }, bar, bytes), cancel); // prettier-ignore
-  const message = h('p', { part: 'error-message' });
-  const retry = h('button', { type: 'button', part: 'retry' }, 'Try again');
-  const fault = h('div', { class: 'over fault', part: 'error' }, h('slot', { name: 'error' }, message), retry); // prettier-ignore
-  const toggle = iconButton('toggle', 'play', 'Play', 'corner');
-  const frame = h('div', { class: 'frame', part: 'frame' }, canvas, poster, over, waiting, fault, toggle);
-
-  const play = iconButton('play', 'play', 'Play');
-  const back = iconButton('step-back', 'back', 'One step back');
-  const step = iconButton('step', 'step', 'One step on');
-  const stop = iconButton('stop', 'stop', 'Stop');
-  const save = iconButton('save', 'save', 'Save the picture');
-  const timeline = h('input', { type: 'range', part: 'timeline', min: 0, step: 1, 'aria-label': 'Step' });
-  const status = h('output', { part: 'status', 'aria-live': 'off' });
-  const view = h(
-    'select',
-    { part: 'view', 'aria-label': 'What is shown' },
-    ...Object.entries(STATE_VIEWS).map(([value, text]) => h('option', { value }, text)),
-  );
-  const bar2 = [play, back, step, stop, timeline, save, status, view];
-  const controls = h('div', { class: 'controls', part: 'controls', role: 'group', 'aria-label': 'Run' }, ...bar2); // prettier-ignore
-  const host = h('div', { class: 'lecture', part: 'view-host', hidden: true });
-  return { frame, canvas, poster, posterSlot, noise, over, run, title, waiting, bar, bytes, cancel, fault, message, retry, toggle, controls, play, back, step, stop, save, timeline, status, view, host }; // prettier-ignore
-}
-
-/** Never resolves. @throws aborted, as soon as the signal says so */
-const aborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => {
-    const refuse = (): void => {
-      try {
-        throwIfAborted(signal);
-      } catch (error) {
-        reject(error);
-      }
-    };
-    signal.addEventListener('abort', refuse, { once: true });
-    refuse();
-  });
-
-const words = ({ index, steps, t }: Player): string =>
-  `step ${index} of ${steps}, ${t < 0 ? 'the picture' : `t = ${Math.round(t)}`}`;
-
-const megabytes = (bytes: number): string =>
-  bytes < 1e5 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-
-const reducedMotion = (): boolean => matchMedia('(prefers-reduced-motion: reduce)').matches;
-
-/** Bundled models are beside this script, or beside the page; everything else says itself where it is. */
-async function describe(address: string): Promise<ModelSource> {
-  const page = document.baseURI;
-  const { base } = DiffusionSampler;
-  if (base !== null) return runtime.describe(address, { base: new URL(base, page) });
-  if (!/^[\w-]+$/.test(address)) return runtime.describe(address);
-  const script: string = import.meta.url;
-  try {
-    return await runtime.describe(address, { base: new URL('./weights/', script) });
-  } catch (error) {
-    if (!(error instanceof DiffusionError && error.code === 'file-not-found')) throw error;
-    return runtime.describe(address, { base: new URL('weights/', page) });
-  }
-}
 
 declare global {
   interface HTMLElementTagNameMap {

@@ -1,9 +1,9 @@
 /** Frames as an animated PNG (PNG, third edition, section 11.3.6): lossless, which noise needs, and shown by every browser. */
 
 import { encode } from 'fast-png';
+import type { Pixels } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
-import { chunksOf, join, textChunks, type Chunk } from './chunks.ts';
-import type { Picture } from './png.ts';
+import { chunksOf, join, textChunks, type Chunk } from '../core/png_chunks.ts';
 
 export interface ApngOptions {
   /** How often it plays; 0, for ever, unless given. */
@@ -17,7 +17,7 @@ export interface ApngOptions {
  * @throws bad-input
  */
 export function apng(
-  frames: readonly Picture[],
+  frames: readonly Pixels[],
   delays: readonly number[],
   { plays = 0, text = {} }: ApngOptions = {},
 ): Uint8Array<ArrayBuffer> {

@@ -11,8 +11,8 @@ import {
   WebMOutputFormat,
   type VideoCodec,
 } from 'mediabunny';
+import { toRgba, type Pixels } from '../core/pixels.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
-import type { Picture } from './png.ts';
 
 export type VideoFormat = 'webm' | 'mp4';
 
@@ -52,7 +52,7 @@ export interface VideoOptions {
  * @throws bad-input; bad-option where the browser does not encode the format; aborted
  */
 export async function video(
-  frames: readonly Picture[],
+  frames: readonly Pixels[],
   fps: number,
   { format, signal, onProgress }: VideoOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
@@ -99,15 +99,12 @@ export async function video(
   return new Uint8Array(target.buffer!);
 }
 
-function rgba(frame: Picture, width: number, height: number): Uint8Array<ArrayBuffer> {
+/** RGBA at the video's size: black to the right and below, if that is larger. */
+function rgba(frame: Pixels, width: number, height: number): Uint8Array<ArrayBuffer> {
+  const rows = toRgba(frame);
+  if (frame.width === width && frame.height === height) return new Uint8Array(rows.buffer);
   const out = new Uint8Array(width * height * 4);
-  const { channels, data } = frame;
   for (let y = 0; y < frame.height; y++)
-    for (let x = 0; x < frame.width; x++) {
-      const from = (y * frame.width + x) * channels;
-      const to = (y * width + x) * 4;
-      for (let k = 0; k < 3; k++) out[to + k] = data[from + (channels === 1 ? 0 : k)]!;
-      out[to + 3] = 255;
-    }
+    out.set(rows.subarray(4 * y * frame.width, 4 * (y + 1) * frame.width), 4 * y * width);
   return out;
 }

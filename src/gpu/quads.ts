@@ -1,6 +1,7 @@
 /** Whether invocations that follow each other in a workgroup are quads, so that kernels may exchange registers. */
 
 import { scoped } from './scope.ts';
+import { COPY_DST, COPY_SRC, MAP_MODE_READ, MAP_READ, STORAGE } from './usage.ts';
 import { awaitQueue } from './wait.ts';
 
 // Quad operations are called outside of `||`: WGSL allows them in uniform control flow only.
@@ -15,8 +16,6 @@ const CODE = `enable subgroups;
 }`;
 
 const LANES = 32;
-const STORAGE_COPY_SRC = 0x84;
-const MAP_READ_COPY_DST = 0x09;
 
 /**
  * Asks the GPU: WGSL leaves open which invocations form a quad. A refused shader, a lost device or an answer that is not
@@ -42,8 +41,8 @@ export async function quadsAreInOrder(device: GPUDevice): Promise<boolean> {
     if (await making.refused) return false;
     const pipeline = await making.result;
     const running = scoped(device, () => {
-      const sinks = [buffer(4, STORAGE_COPY_SRC), buffer(4, STORAGE_COPY_SRC)];
-      const staging = buffer(8, MAP_READ_COPY_DST);
+      const sinks = [buffer(4, STORAGE | COPY_SRC), buffer(4, STORAGE | COPY_SRC)];
+      const staging = buffer(8, MAP_READ | COPY_DST);
       const entries = sinks.map((sink, binding) => ({ binding, resource: { buffer: sink } }));
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
@@ -53,7 +52,7 @@ export async function quadsAreInOrder(device: GPUDevice): Promise<boolean> {
       pass.end();
       sinks.forEach((sink, i) => encoder.copyBufferToBuffer(sink, 0, staging, i * 4, 4));
       device.queue.submit([encoder.finish()]);
-      return { staging, mapped: staging.mapAsync(1) }; // READ
+      return { staging, mapped: staging.mapAsync(MAP_MODE_READ) };
     });
     running.result.mapped.catch(() => {}); // awaited below
     if (await running.refused) return false;

@@ -5,6 +5,7 @@
 
 import type { Gpu } from './device.ts';
 import { scoped } from './scope.ts';
+import { COPY_DST, COPY_SRC, MAP_MODE_READ, MAP_READ, QUERY_RESOLVE } from './usage.ts';
 import { awaitQueue } from './wait.ts';
 
 export interface Stopwatch {
@@ -25,17 +26,13 @@ export async function openStopwatch(gpu: Gpu): Promise<Stopwatch | null> {
   return (await timestamps(gpu)) ?? (await clock(gpu));
 }
 
-// Numbers, not GPUBufferUsage.*: in Node the globals may not be there.
-const QUERY_RESOLVE_COPY_SRC = 0x0204;
-const MAP_READ_COPY_DST = 0x09;
-
 async function timestamps(gpu: Gpu): Promise<Stopwatch | null> {
   const { device } = gpu;
   if (!device.features.has('timestamp-query')) return null;
   const making = scoped(device, () => ({
     querySet: device.createQuerySet({ label: 'stopwatch', type: 'timestamp', count: 2 }),
-    resolved: device.createBuffer({ label: 'stopwatch', size: 16, usage: QUERY_RESOLVE_COPY_SRC }),
-    staging: device.createBuffer({ label: 'stopwatch', size: 16, usage: MAP_READ_COPY_DST }),
+    resolved: device.createBuffer({ label: 'stopwatch', size: 16, usage: QUERY_RESOLVE | COPY_SRC }),
+    staging: device.createBuffer({ label: 'stopwatch', size: 16, usage: MAP_READ | COPY_DST }),
   }));
   const { querySet, resolved, staging } = making.result;
   const destroy = (): void => [querySet, resolved, staging].forEach((each) => each.destroy());
@@ -49,7 +46,7 @@ async function timestamps(gpu: Gpu): Promise<Stopwatch | null> {
       encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
       encoder.copyBufferToBuffer(resolved, 0, staging, 0, 16);
       device.queue.submit([encoder.finish()]);
-      return { mapped: staging.mapAsync(1) }; // READ
+      return { mapped: staging.mapAsync(MAP_MODE_READ) };
     });
     running.result.mapped.catch(() => {}); // awaited below
     if (await running.refused) return null;

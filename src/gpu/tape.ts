@@ -6,11 +6,13 @@
  * allocates nothing and reads nothing back.
  */
 
+import { mebibytes } from '../core/format.ts';
 import { DiffusionError } from '../errors.ts';
 import { byteLength, type DType, type Layout, type Shape, type Storage, type Tensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
 import { gpuError, scoped } from './scope.ts';
 import { assemble, storageTypes, type Defines, type Shader } from './shader.ts';
+import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from './usage.ts';
 
 export interface Dispatch {
   /** Owner and thing, as in `down_blocks.0.resnets.0.conv1`. */
@@ -43,10 +45,6 @@ export function fold(workgroups: number): [number, number] {
 }
 
 // Numbers, not GPUBufferUsage.*: in Node the globals may not be there.
-const COPY_SRC = 0x04;
-const COPY_DST = 0x08;
-const UNIFORM = 0x40;
-const STORAGE = 0x80;
 
 /** Where every shader has its `layer: Layer`. */
 const LAYER_BINDING = 9;
@@ -208,7 +206,7 @@ export class Tape {
         if (b && 'storage' in b && b.storage.bytes > limit)
           throw new DiffusionError(
             'limits-too-small',
-            `The tensor ${b.label} needs ${megabytes(b.storage.bytes)} in one piece, and this GPU binds at most ${megabytes(limit)}.`,
+            `The tensor ${b.label} needs ${mebibytes(b.storage.bytes)} in one piece, and this GPU binds at most ${mebibytes(limit)}.`,
             'Draw fewer pictures at a time.',
           );
 
@@ -237,7 +235,7 @@ export class Tape {
       if (!memory) return gpuError(`The GPU refused a shader of ${label}.`, cause);
       return new DiffusionError(
         'out-of-memory',
-        `The GPU has no room for ${megabytes(owned.reduce((sum, b) => sum + b.size, 0))} of working memory.`,
+        `The GPU has no room for ${mebibytes(owned.reduce((sum, b) => sum + b.size, 0))} of working memory.`,
         'Draw fewer pictures at a time.',
       );
     };
@@ -405,8 +403,6 @@ export function view(tensor: Tensor, shape: Shape, label = tensor.label): Tensor
     throw new Error(`${label}: a view must keep the size of ${tensor.label}`);
   return { ...tensor, shape, label };
 }
-
-const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 // ---- memory plan ------------------------------------------------------------------------------------------
 

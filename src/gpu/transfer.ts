@@ -1,13 +1,11 @@
-/** From GPU memory back to ours. Never inside the step loop. */
+/** Copies: from GPU memory to that of the CPU (never inside the step loop), and from tensor to tensor. */
 
 import { DiffusionError } from '../errors.ts';
 import { scalars, type Tensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
 import { allocate, gpuError } from './scope.ts';
+import { COPY_DST, MAP_MODE_READ, MAP_READ } from './usage.ts';
 import { awaitQueue } from './wait.ts';
-
-const MAP_READ = 0x01;
-const COPY_DST = 0x08;
 
 /** The bytes of a buffer (usage COPY_SRC). @throws device-lost, out-of-memory, gpu-error */
 export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
@@ -22,7 +20,7 @@ export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Pr
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, 0, staging, 0, size);
       device.queue.submit([encoder.finish()]);
-      const mapping = staging.mapAsync(1); // READ
+      const mapping = staging.mapAsync(MAP_MODE_READ);
       mapping.catch(() => {}); // awaited below
       return { mapping };
     });
@@ -42,4 +40,16 @@ export async function readTensor(gpu: Gpu, tensor: Tensor): Promise<Float32Array
     throw new Error(`${tensor.label}: only planar f32 tensors are read back`);
   const bytes = scalars(tensor.shape, 'planar') * 4;
   return new Float32Array(await readBuffer(gpu, tensor.storage.buffer!, bytes));
+}
+
+/** Copies tensors on the GPU in one submission; leaves out pairs that contain a null. */
+export function copyTensors(
+  device: GPUDevice,
+  pairs: readonly (readonly [from: Tensor | null, to: Tensor | null])[],
+): void {
+  const encoder = device.createCommandEncoder({ label: 'copy' });
+  for (const [from, to] of pairs)
+    if (from && to)
+      encoder.copyBufferToBuffer(from.storage.buffer!, 0, to.storage.buffer!, 0, from.storage.bytes);
+  device.queue.submit([encoder.finish()]);
 }

@@ -22,6 +22,7 @@ import {
   type Variants,
 } from '../gpu/tape.ts';
 import { readBuffer } from '../gpu/transfer.ts';
+import { COPY_DST, STORAGE } from '../gpu/usage.ts';
 import { blocks, type DType, type Tensor } from '../tensor.ts';
 import { f16ToF32 } from '../weights/half.ts';
 import { conv2d, type ConvWeights } from './conv2d.ts';
@@ -210,7 +211,10 @@ export class Trials {
     });
     const { device } = this.#gpu;
     const bytes = toDType(numbers, this.#dtype);
-    const buffer = device.createBuffer({ size: Math.ceil(bytes.byteLength / 16) * 16, usage: 0x88 }); // STORAGE, COPY_DST
+    const buffer = device.createBuffer({
+      size: Math.ceil(bytes.byteLength / 16) * 16,
+      usage: STORAGE | COPY_DST,
+    });
     device.queue.writeBuffer(buffer, 0, bytes);
     this.#buffers.push(buffer);
     return buffer;

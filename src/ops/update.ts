@@ -5,6 +5,7 @@ import stepCode from '../../shaders/lib/step.wgsl?raw';
 import measureCode from '../../shaders/measure.wgsl?raw';
 import code from '../../shaders/update.wgsl?raw';
 import type { Tape } from '../gpu/tape.ts';
+import { MAX_HISTORY, type LinearCombination, type Step } from '../schedule/step.ts';
 import type { Tensor } from '../tensor.ts';
 import { expect, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
@@ -54,6 +55,33 @@ export function packUpdateStep(s: UpdateStep): ArrayBuffer {
     out.set([x, x0Hat, m, 0, ...h]);
   }
   return bytes;
+}
+
+/**
+ * A step of a sampler as the uniform's bytes.
+ * @param guidance of this step; 1 is off
+ * @param rescale as in UpdateStep
+ */
+export function packStep(step: Step, guidance: number, rescale: number): ArrayBuffer {
+  const { x0Hat, clip, next, history = [], sigma, logVariance, index } = step;
+  const row = (mix: LinearCombination | undefined) =>
+    mix && [
+      mix.x ?? 0,
+      mix.x0Hat ?? 0,
+      mix.modelOutput ?? 0,
+      ...Array.from({ length: MAX_HISTORY }, (_, k) => mix.history?.[k] ?? 0),
+    ];
+  return packUpdateStep({
+    x0_x: x0Hat.x,
+    x0_m: x0Hat.modelOutput,
+    clip,
+    sigma,
+    ...(logVariance ? { logVariance } : {}),
+    guidance,
+    rescale,
+    index,
+    mix: [row(next), ...Array.from(history, row)],
+  });
 }
 
 export interface UpdateBindings {

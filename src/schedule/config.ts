@@ -1,5 +1,6 @@
 /** Parser of a diffusers scheduler_config.json. An absent key takes the default of the config's class. */
 
+import { ConfigReader, showValue } from '../core/config_reader.ts';
 import { DiffusionError } from '../errors.ts';
 import { VARIANCES, type DiffusersClass, type VarianceType } from './context.ts';
 import { SIGMA_SPACINGS, type SigmaSpacing } from './levels.ts';
@@ -41,83 +42,29 @@ function samplersOfClass(className: unknown): readonly { name: SchedulerName; de
   });
 }
 
-/** Typed access to the keys of a config. @throws unsupported-model, naming the key */
-class Reader {
-  readonly #keys: ReadonlyMap<string, unknown>;
-  readonly #source: string;
-
-  constructor(json: unknown, source: string) {
-    this.#source = source;
-    if (json !== null && (typeof json !== 'object' || Array.isArray(json)))
-      this.refuse('the config', 'is not an object');
-    this.#keys = new Map(Object.entries(json ?? {}));
-  }
-
-  refuse(key: string, why: string): never {
-    throw new DiffusionError(
-      'unsupported-model',
-      `${this.#source}: ${key} ${why}.`,
-      'Use the scheduler_config.json of a supported scheduler class of diffusers, with a supported value for that key.',
-    );
-  }
-
-  has(key: string): boolean {
-    return this.#keys.has(key);
-  }
-
-  get(key: string, absent: unknown): unknown {
-    return this.#keys.has(key) ? this.#keys.get(key) : absent;
-  }
-
-  number(key: string, absent: number, min: number, max: number): number {
-    const value = this.get(key, absent);
-    return typeof value === 'number' && value >= min && value <= max
-      ? value
-      : this.refuse(key, `is ${show(value)}, and should be a number from ${min} to ${max}`);
-  }
-
-  integer(key: string, absent: number, min: number, max: number): number {
-    const value = this.get(key, absent);
-    return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
-      ? value
-      : this.refuse(key, `is ${show(value)}, and should be an integer from ${min} to ${max}`);
-  }
-
-  flag(key: string, absent: boolean): boolean {
-    const value = this.get(key, absent);
-    return typeof value === 'boolean'
-      ? value
-      : this.refuse(key, `is ${show(value)}, and should be true or false`);
-  }
-
-  choice<V extends string | number>(key: string, absent: V, values: readonly V[]): V {
-    const value = this.get(key, absent);
-    return (
-      values.find((v) => v === value) ??
-      this.refuse(key, `is ${show(value)}, and the supported values are ${values.join(', ')}`)
-    );
-  }
-}
-
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-}
-
 /**
  * @param json parsed file; null if the model has none
  * @param source name of the file, for messages
  * @throws unsupported-model, naming the key
  */
 export function parseSchedulerConfig(json: unknown, source: string): SchedulerConfig {
-  const read = new Reader(json, source);
+  const read = new ConfigReader(json, (key, why) => {
+    throw new DiffusionError(
+      'unsupported-model',
+      `${source}: ${key} ${why}.`,
+      'Use the scheduler_config.json of a supported scheduler class of diffusers, with a supported value for that key.',
+    );
+  });
   const { name: scheduler, defaults } = samplerOf(read);
   const spaced = SIGMA_SPACINGS.filter((spacing) => read.flag(`use_${spacing}_sigmas`, false));
   if (spaced.length > 1)
     read.refuse(`use_${spaced[1]}_sigmas`, `is on together with use_${spaced[0]}_sigmas`);
   for (const [key, value] of Object.entries(defaults.fixed ?? {}))
-    if (show(read.get(key, value)) !== show(value))
-      read.refuse(key, `is ${show(read.get(key, value))}, and the supported value is ${show(value)}`);
+    if (showValue(read.get(key, value)) !== showValue(value))
+      read.refuse(
+        key,
+        `is ${showValue(read.get(key, value))}, and the supported value is ${showValue(value)}`,
+      );
   const T = read.integer('num_train_timesteps', 1000, 1, 100_000);
   const predictionType = read.choice('prediction_type', 'epsilon', PREDICTION_TYPES);
   const zeroSnr = read.flag('rescale_betas_zero_snr', false);
@@ -141,14 +88,14 @@ export function parseSchedulerConfig(json: unknown, source: string): SchedulerCo
 }
 
 /** Returns the sampler of `_class_name`, and of further keys if several samplers share the class. */
-function samplerOf(read: Reader): { name: SchedulerName; defaults: DiffusersClass } {
+function samplerOf(read: ConfigReader): { name: SchedulerName; defaults: DiffusersClass } {
   const className = read.get('_class_name', 'DDIMScheduler');
   let found = samplersOfClass(className);
   if (found.length === 0) {
     const names = new Set(samplersOfClass(undefined).map(({ defaults }) => defaults.className));
     read.refuse(
       '_class_name',
-      `is ${show(className)}, and the supported values are ${[...names].join(', ')}`,
+      `is ${showValue(className)}, and the supported values are ${[...names].join(', ')}`,
     );
   }
   for (const key of Object.keys(found[0]!.defaults.selectedBy ?? {})) {
@@ -159,7 +106,7 @@ function samplerOf(read: Reader): { name: SchedulerName; defaults: DiffusersClas
   return found[0]!;
 }
 
-function betasOf(read: Reader, T: number, defaults: DiffusersClass): Betas {
+function betasOf(read: ConfigReader, T: number, defaults: DiffusersClass): Betas {
   const trained = read.get('trained_betas', null);
   if (trained !== null) {
     const legal = (beta: unknown) => typeof beta === 'number' && beta > 0 && beta < 1;
@@ -170,16 +117,16 @@ function betasOf(read: Reader, T: number, defaults: DiffusersClass): Betas {
   const kinds = ['linear', 'scaled_linear', 'squaredcos_cap_v2', 'sigmoid'] as const;
   const kind = read.choice('beta_schedule', 'linear', kinds);
   const [from, to] = defaults.betas ?? [0.0001, 0.02];
-  const start = read.number('beta_start', from, 1e-9, 0.9999);
-  const end = read.number('beta_end', to, 1e-9, 0.9999);
+  const start = read.real('beta_start', from, 1e-9, 0.9999);
+  const end = read.real('beta_end', to, 1e-9, 0.9999);
   return kind === 'squaredcos_cap_v2' ? { kind } : { kind, start, end };
 }
 
-function clipOf(read: Reader, defaults: DiffusersClass): Clip {
+function clipOf(read: ConfigReader, defaults: DiffusersClass): Clip {
   if (read.flag('thresholding', false))
     return {
-      quantile: read.number('dynamic_thresholding_ratio', 0.995, 1e-6, 1),
-      max: read.number('sample_max_value', 1, 1, 1e6),
+      quantile: read.real('dynamic_thresholding_ratio', 0.995, 1e-6, 1),
+      max: read.real('sample_max_value', 1, 1, 1e6),
     };
-  return read.flag('clip_sample', defaults.clip) ? read.number('clip_sample_range', 1, 1e-6, 1e6) : null;
+  return read.flag('clip_sample', defaults.clip) ? read.real('clip_sample_range', 1, 1e-6, 1e6) : null;
 }

@@ -1,5 +1,6 @@
 /** The config of a diffusers `UNet2DModel`, validated. Key names, defaults and meaning: diffusers 0.42, unet_2d.py. */
 
+import { ConfigReader, showValue, type Refuse } from '../core/config_reader.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Activation } from '../ops/activation.ts';
 
@@ -74,80 +75,47 @@ const MAX = { channels: 8192, side: 4096, levels: 12, layers: 32, classes: 1_000
 
 /** @throws unsupported-model, naming the key */
 export function parseUNetConfig(json: unknown, source: string): UNetConfig {
-  const refuse = (key: string, why: string): never => {
+  const refuse: Refuse = (key, why) => {
     throw new DiffusionError(
       'unsupported-model',
       `${source}: ${key} ${why}.`,
       'Choose another model: a pixel-space UNet2DModel of diffusers, or a converted one.',
     );
   };
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    return refuse('the config', 'is not an object');
-  const given = new Map(Object.entries(json));
-  const seen = new Set<string>();
-  const show = (value: unknown): string => {
-    const text = JSON.stringify(value) ?? String(value);
-    return text.length > 60 ? `${text.slice(0, 60)}...` : text;
-  };
-  /** An absent key means the class default; null is a value of its own. */
-  const get = (key: string, absent: unknown): unknown => {
-    seen.add(key);
-    return given.has(key) ? given.get(key) : absent;
-  };
-  const whole = (key: string, value: unknown, min: number, max: number): number =>
-    Number.isInteger(value) && (value as number) >= min && (value as number) <= max
-      ? (value as number)
-      : refuse(key, `is ${show(value)}, and should be a whole number from ${min} to ${max}`);
-  const real = (key: string, value: unknown, min: number, max: number): number =>
-    typeof value === 'number' && value >= min && value <= max
-      ? value
-      : refuse(key, `is ${show(value)}, and should be a number from ${min} to ${max}`);
-  const flag = (key: string, absent: boolean): boolean => {
-    const value = get(key, absent);
-    return typeof value === 'boolean' ? value : refuse(key, `is ${show(value)}, and should be true or false`);
-  };
-  const list = (key: string, absent: unknown[], max: number): unknown[] => {
-    const value = get(key, absent);
-    return Array.isArray(value) && value.length >= 1 && value.length <= max
-      ? value
-      : refuse(key, `is ${show(value)}, and should be a list of 1 to ${max}`);
-  };
-  /** Options of which only some values run here. */
-  const only = (key: string, absent: unknown, supported: unknown[]): unknown => {
-    const value = get(key, absent);
-    return supported.includes(value)
-      ? value
-      : refuse(key, `is ${show(value)}, and only ${supported.map(show).join(' or ')} is supported`);
-  };
-
-  const className = only('_class_name', 'UNet2DModel', [
+  if (json === null) return refuse('the config', 'is not an object');
+  const reader = new ConfigReader(json, refuse);
+  const className = reader.choice<unknown>('_class_name', 'UNet2DModel', [
     'UNet2DModel',
     'UNetUnconditionalModel',
     'ExtendedUNet2DModel', // ours: what weights/convert/openai.py and the command convert-tfjs write
     'LectureUNet2DModel', // and weights/convert/lecture.py
   ]);
-  if (className === 'LectureUNet2DModel') return lectureConfig(given, source, refuse);
+  if (className === 'LectureUNet2DModel') return lectureConfig(json, source, refuse);
   const openai = className === 'ExtendedUNet2DModel';
-  const size = get('sample_size', null);
+  const size = reader.get('sample_size', null);
   const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
-  if (sides && sides.length !== 2) refuse('sample_size', `is ${show(size)}, and should be a number or two`);
+  if (sides && sides.length !== 2)
+    refuse('sample_size', `is ${showValue(size)}, and should be a number or two`);
   const sampleSize = sides
-    ? ([whole('sample_size', sides[0], 1, MAX.side), whole('sample_size', sides[1], 1, MAX.side)] as const)
+    ? ([
+        reader.asInteger('sample_size', sides[0], 1, MAX.side),
+        reader.asInteger('sample_size', sides[1], 1, MAX.side),
+      ] as const)
     : null;
 
-  const blockOutChannels = list('block_out_channels', [224, 448, 672, 896], MAX.levels).map((c) =>
-    whole('block_out_channels', c, 1, MAX.channels),
-  );
+  const blockOutChannels = reader
+    .list('block_out_channels', [224, 448, 672, 896], MAX.levels)
+    .map((c) => reader.asInteger('block_out_channels', c, 1, MAX.channels));
   const levels = blockOutChannels.length;
   const types = (key: string, absent: string[], allowed: BlockType[]): BlockType[] => {
-    const value = list(key, absent, MAX.levels);
+    const value = reader.list(key, absent, MAX.levels);
     if (value.length !== levels)
       refuse(key, `has ${value.length} entries, and block_out_channels has ${levels}`);
     return value.map((type) => {
       const name = typeof type === 'string' ? type.replace(/^UNetRes/, '') : type; // their name before 0.3
       return (
         allowed.find((a) => a === name) ??
-        refuse(key, `has ${show(type)}, and only ${allowed.join(', ')} are supported`)
+        refuse(key, `has ${showValue(type)}, and only ${allowed.join(', ')} are supported`)
       );
     });
   };
@@ -161,52 +129,62 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     ['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
     ['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D'],
   );
-  const hasMidBlock = only('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]) !== null;
+  const hasMidBlock =
+    reader.choice<unknown>('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]) !== null;
 
-  const timeEmbeddingType = only('time_embedding_type', 'positional', ['positional', 'fourier', 'learned']);
-  const rows = get('num_train_timesteps', null);
-  const scaleShift = only('resnet_time_scale_shift', 'default', ['default', 'scale_shift']) === 'scale_shift';
-  const activation = only('act_fn', 'silu', ['silu', 'swish', 'gelu', 'relu', 'mish']);
-  const classEmbedType = only('class_embed_type', null, [null, 'timestep', 'identity']);
-  real('dropout', get('dropout', 0), 0, 1); // of training only
+  const timeEmbeddingType = reader.choice<unknown>('time_embedding_type', 'positional', [
+    'positional',
+    'fourier',
+    'learned',
+  ]);
+  const rows = reader.get('num_train_timesteps', null);
+  const scaleShift =
+    reader.choice<unknown>('resnet_time_scale_shift', 'default', ['default', 'scale_shift']) ===
+    'scale_shift';
+  const activation = reader.choice<unknown>('act_fn', 'silu', ['silu', 'swish', 'gelu', 'relu', 'mish']);
+  const classEmbedType = reader.choice<unknown>('class_embed_type', null, [null, 'timestep', 'identity']);
+  reader.real('dropout', 0, 0, 1); // of training only
 
-  const headDim = get('attention_head_dim', 8);
-  const attentionHeadDim = headDim === null ? null : whole('attention_head_dim', headDim, 1, MAX.channels);
-  const normNumGroups = whole('norm_num_groups', get('norm_num_groups', 32), 1, MAX.channels);
-  const attnGroups = get('attn_norm_num_groups', null);
-  const timeDim = get('time_embedding_dim', null);
-  const classes = get('num_class_embeds', null);
+  const headDim = reader.get('attention_head_dim', 8);
+  const attentionHeadDim =
+    headDim === null ? null : reader.asInteger('attention_head_dim', headDim, 1, MAX.channels);
+  const normNumGroups = reader.integer('norm_num_groups', 32, 1, MAX.channels);
+  const attnGroups = reader.get('attn_norm_num_groups', null);
+  const timeDim = reader.get('time_embedding_dim', null);
+  const classes = reader.get('num_class_embeds', null);
   // With a class_embed_type there is no table, whatever the config says.
   const numClassEmbeds =
-    classes === null || classEmbedType !== null ? null : whole('num_class_embeds', classes, 1, MAX.classes);
-  const heads = openai ? get('num_attention_heads', null) : null;
-  const hasNull = !openai || flag('null_class', false);
-  const projDim = openai ? get('time_proj_dim', null) : null;
+    classes === null || classEmbedType !== null
+      ? null
+      : reader.asInteger('num_class_embeds', classes, 1, MAX.classes);
+  const heads = openai ? reader.get('num_attention_heads', null) : null;
+  const hasNull = !openai || reader.flag('null_class', false);
+  const projDim = openai ? reader.get('time_proj_dim', null) : null;
   const config: UNetConfig = {
     architecture: 'diffusers',
     sampleSize,
-    inChannels: whole('in_channels', get('in_channels', 3), 1, MAX.channels),
-    outChannels: whole('out_channels', get('out_channels', 3), 1, MAX.channels),
-    centerInputSample: flag('center_input_sample', false),
+    inChannels: reader.integer('in_channels', 3, 1, MAX.channels),
+    outChannels: reader.integer('out_channels', 3, 1, MAX.channels),
+    centerInputSample: reader.flag('center_input_sample', false),
     timeEmbeddingType: timeEmbeddingType as UNetConfig['timeEmbeddingType'],
     numTrainTimesteps:
-      timeEmbeddingType === 'learned' ? whole('num_train_timesteps', rows, 1, MAX.classes) : null,
-    freqShift: real('freq_shift', get('freq_shift', 0), 0, 1),
-    flipSinToCos: flag('flip_sin_to_cos', true),
+      timeEmbeddingType === 'learned' ? reader.asInteger('num_train_timesteps', rows, 1, MAX.classes) : null,
+    freqShift: reader.real('freq_shift', 0, 0, 1),
+    flipSinToCos: reader.flag('flip_sin_to_cos', true),
     timeEmbeddingDim:
-      timeDim === null ? blockOutChannels[0]! * 4 : whole('time_embedding_dim', timeDim, 1, 65536),
+      timeDim === null ? blockOutChannels[0]! * 4 : reader.asInteger('time_embedding_dim', timeDim, 1, 65536),
     downBlockTypes,
     upBlockTypes,
     hasMidBlock,
-    midAttention: flag('add_attention', true),
-    downsampleType: only('downsample_type', 'conv', ['conv', 'resnet']) as Sampling,
-    upsampleType: only('upsample_type', 'conv', ['conv', 'resnet']) as Sampling,
+    midAttention: reader.flag('add_attention', true),
+    downsampleType: reader.choice<unknown>('downsample_type', 'conv', ['conv', 'resnet']) as Sampling,
+    upsampleType: reader.choice<unknown>('upsample_type', 'conv', ['conv', 'resnet']) as Sampling,
     activation: (activation === 'swish' ? 'silu' : activation) as Activation,
     scaleShift,
-    midBlockScaleFactor: real('mid_block_scale_factor', get('mid_block_scale_factor', 1), 1e-6, 1e6),
+    midBlockScaleFactor: reader.real('mid_block_scale_factor', 1, 1e-6, 1e6),
     blockOutChannels,
-    layersPerBlock: whole('layers_per_block', get('layers_per_block', 2), 1, MAX.layers),
-    downsamplePadding: whole('downsample_padding', get('downsample_padding', 1), 0, 1) as 0 | 1,
+    layersPerBlock: reader.integer('layers_per_block', 2, 1, MAX.layers),
+    downsamplePadding: reader.integer('downsample_padding', 1, 0, 1) as 0 | 1,
     attentionHeadDim,
     normNumGroups,
     attnNormNumGroups:
@@ -214,20 +192,21 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
         ? scaleShift
           ? null
           : normNumGroups
-        : whole('attn_norm_num_groups', attnGroups, 1, MAX.channels),
-    normEps: real('norm_eps', get('norm_eps', 1e-5), 0, 1),
-    timeProjDim: projDim === null ? blockOutChannels[0]! : whole('time_proj_dim', projDim, 2, MAX.channels),
-    attentionAddsNormed: openai && flag('attention_adds_normed', false),
-    frequencyTable: openai && flag('frequency_table', false),
-    timestepScale: openai ? real('timestep_scale', get('timestep_scale', 1), 1e-6, 1e6) : 1,
-    numAttentionHeads: heads === null ? null : whole('num_attention_heads', heads, 1, MAX.channels),
+        : reader.asInteger('attn_norm_num_groups', attnGroups, 1, MAX.channels),
+    normEps: reader.real('norm_eps', 1e-5, 0, 1),
+    timeProjDim:
+      projDim === null ? blockOutChannels[0]! : reader.asInteger('time_proj_dim', projDim, 2, MAX.channels),
+    attentionAddsNormed: openai && reader.flag('attention_adds_normed', false),
+    frequencyTable: openai && reader.flag('frequency_table', false),
+    timestepScale: openai ? reader.real('timestep_scale', 1, 1e-6, 1e6) : 1,
+    numAttentionHeads:
+      heads === null ? null : reader.asInteger('num_attention_heads', heads, 1, MAX.channels),
     numClassEmbeds,
     nullClass: numClassEmbeds === null || !hasNull ? null : numClassEmbeds - 1,
     classEmbedType: classEmbedType as UNetConfig['classEmbedType'],
   };
 
-  for (const key of given.keys())
-    if (!seen.has(key) && !key.startsWith('_')) refuse(key, `is not an option of ${String(className)}`);
+  for (const key of reader.unread()) refuse(key, `is not an option of ${String(className)}`);
 
   // What the layers need of each other.
   const divides = (key: string, part: number, channels: number) => {
@@ -260,22 +239,18 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
  * The lecture's network in the same terms: sample_size, in_channels, out_channels, num_class_embeds (the last class is the
  * null class) as in UNet2DModel, base_channels (64), time_embedding_dim (256), num_attention_heads (4).
  */
-function lectureConfig(
-  given: ReadonlyMap<string, unknown>,
-  source: string,
-  refuse: (key: string, why: string) => never,
-): UNetConfig {
-  const own = ['sample_size', 'in_channels', 'out_channels', 'num_class_embeds', 'time_embedding_dim', 'num_attention_heads', 'base_channels']; // prettier-ignore
-  for (const key of given.keys())
-    if (!own.includes(key) && !key.startsWith('_')) refuse(key, 'is not an option of LectureUNet2DModel');
-  const { base_channels: base = 64, time_embedding_dim: dim = 256, num_attention_heads: heads = 4, ...rest } = Object.fromEntries(given); // prettier-ignore
-  if (!Number.isInteger(base) || (base as number) < 1 || (base as number) > MAX.channels / 8)
-    refuse('base_channels', `is ${String(base)}, and should be a whole number up to ${MAX.channels / 8}`);
-  const W = base as number;
+function lectureConfig(json: unknown, source: string, refuse: Refuse): UNetConfig {
+  const reader = new ConfigReader(json, refuse);
+  const W = reader.integer('base_channels', 64, 1, MAX.channels / 8);
+  const [dim, heads] = [reader.get('time_embedding_dim', 256), reader.get('num_attention_heads', 4)];
+  const shared = ['sample_size', 'in_channels', 'out_channels', 'num_class_embeds'] as const;
+  const rest = shared.filter((key) => reader.has(key)).map((key) => [key, reader.get(key, null)] as const);
+  reader.get('_class_name', null);
+  for (const key of reader.unread()) refuse(key, 'is not an option of LectureUNet2DModel');
   const plain = (name: string) => Array<string>(4).fill(name);
   const config = parseUNetConfig(
     {
-      ...rest,
+      ...Object.fromEntries(rest),
       _class_name: 'ExtendedUNet2DModel',
       null_class: true,
       block_out_channels: [W, 2 * W, 4 * W, 4 * W],

@@ -3,6 +3,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { allocate } from '../gpu/scope.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
+import { COPY_DST, STORAGE } from '../gpu/usage.ts';
 import type { ConvWeights } from '../ops/conv2d.ts';
 import type { Table } from '../ops/embedding.ts';
 import type { NormWeights } from '../ops/group_norm.ts';
@@ -12,9 +13,6 @@ import { blocks, bytesOf, type DType } from '../tensor.ts';
 import { toFloat32, type WeightTensor } from '../weights/safetensors.ts';
 import type { UNetConfig } from './config.ts';
 import { checkParameters, expectedParameters } from './parameters.ts';
-
-const STORAGE = 0x80;
-const COPY_DST = 0x08;
 
 /** Makes a buffer of so many scalars, which `fills` compute, one piece after the other. */
 type Make = (

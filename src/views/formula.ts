@@ -1,6 +1,8 @@
 /** Formulas by KaTeX, loaded when the first is shown; each symbol is linked to its value and to what stands for it. */
 
-import { adopt, h, rich, type Frame } from './kit.ts';
+import { adopt, h } from '../ui/dom.ts';
+import { rich } from './text.ts';
+import type { Frame } from './frame.ts';
 
 export type Symbols = Readonly<
   Record<

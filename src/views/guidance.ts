@@ -1,23 +1,16 @@
 /** Classifier-free guidance: one seed, w from 0 to 8, and what it multiplies, eps_class - eps_null, as a picture. */
 
 import { DiffusionError } from '../errors.ts';
-import type { SampleOptions } from '../sampler.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
 import { affineStep } from './affine.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  choice,
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import { clipFor, epsOf, evaluate, imageOf, labelsFor, maxDifference, peak, size, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

@@ -1,12 +1,16 @@
 /** One evaluation, five pictures: x_t, x0Hat, epsHat, the posterior mean and the update; the average of 64 futures. */
 
+import { qSample } from '../session/latents.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { makeSteps } from '../schedule/make_steps.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from '../schedule/prediction.ts';
-import { qSample } from '../sampler.ts';
-import type { View, ViewLease } from './index.ts';
-import { button, classControl, h, later, latest, mountFrame, register, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { button, classControl, later, register, seedControl, slider, toggle } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import {

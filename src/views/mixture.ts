@@ -10,8 +10,14 @@ import type { SchedulerName } from '../schedule/samplers.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
 import { affineStep, aOf, type State } from './affine.ts';
-import type { View } from './index.ts';
-import { breathe, button, choice, h, latest, mountFrame, seedControl, show, slider, soon, still, type Frame } from './kit.ts'; // prettier-ignore
+import type { View } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { reducedMotion } from '../ui/motion.ts';
+import { nextFrame } from '../session/pace.ts';
+import { button, choice, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { plot } from './plot.ts';
 
 export const COUNT = 4000;
@@ -155,7 +161,7 @@ function build(frame: Frame): void {
   );
   const play = button(frame, 'Play', () => {
     cancelAnimationFrame(playing);
-    if (still()) {
+    if (reducedMotion()) {
       at.value = Number(at.input.max); // no motion by itself: to the end at once
       redraw();
       return;
@@ -208,7 +214,7 @@ function build(frame: Frame): void {
       states.push(x);
       if (performance.now() - since > 24) {
         frame.progress(`Evaluation ${states.length - 1} of ${list.length}`, states.length / list.length);
-        await breathe();
+        await nextFrame();
         if (signal.aborted) return;
         since = performance.now();
       }

@@ -3,19 +3,12 @@
 import { makeSteps } from '../schedule/make_steps.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  rich,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { rich, show } from './text.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
 import { distance, imageOf, labelsFor, maxDifference, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

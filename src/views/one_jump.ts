@@ -6,8 +6,12 @@
 import { parseSchedulerConfig } from '../schedule/config.ts';
 import { normals, STREAM_X_T, STREAM_Z } from '../schedule/noise.ts';
 import { makeSchedule } from '../schedule/schedule.ts';
-import type { View } from './index.ts';
-import { breathe, choice, latest, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts'; // prettier-ignore
+import type { View } from './view.ts';
+import { nextFrame } from '../session/pace.ts';
+import { choice, seedControl, slider, toggle } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { plot } from './plot.ts';
 
 export const COUNT = 20_000;
@@ -143,7 +147,7 @@ function build(frame: Frame): void {
       if (performance.now() - since > 24) {
         frame.progress(`Step ${k} of ${n}, ${COUNT.toLocaleString('en')} draws`, k / n);
         redraw();
-        await breathe();
+        await nextFrame();
         if (signal.aborted) return;
         since = performance.now();
       }

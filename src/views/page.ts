@@ -1,15 +1,13 @@
 /** lecture.html: the article is in the page; its views are mounted when they come near, and ask one network. */
 
-import { DiffusionError } from '../errors.ts';
+import { toDiffusionError } from '../errors.ts';
 import { acquire } from '../runtime.ts';
 import { typeset } from './formula.ts';
 import { views, type View } from './index.ts';
-import { h } from './kit.ts';
+import { byId, h, quoted } from '../ui/dom.ts';
 
 const DEFAULT_MODEL = 'digits';
 const OTHER = '…';
-
-const byId = (id: string): HTMLElement => document.getElementById(id)!;
 
 /** #name?key=value&…&model=… */
 function address(): { name: string; params: Record<string, string>; model: string | null } {
@@ -30,7 +28,6 @@ function embedOf(
   model: string,
   base: string,
 ): string {
-  const quoted = (text: string): string => text.replace(/&/g, '&amp;').replace(/"/g, '&quot;');
   const bundled = /^[\w-]+$/.test(model);
   const elsewhere = /^(\.{0,2}\/.*|[\w./-]+\/)$/.test(model); // a folder beside this page
   const attributes: readonly (readonly [string, string])[] = [
@@ -232,6 +229,6 @@ async function open(): Promise<void> {
 }
 
 open().catch((error: unknown) => {
-  const message = error instanceof DiffusionError ? error.message : `The lecture did not load (${String(error)}). Reload the page.`; // prettier-ignore
+  const { message } = toDiffusionError(error, 'page');
   byId('article').append(h('p', { role: 'alert' }, message));
 });

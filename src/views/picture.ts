@@ -1,6 +1,11 @@
 /** Pictures: tensors on small canvases, and the visitor's own picture (drawn, dropped, or drawn by the model). */
 
-import { h, later, register, rich, setText, type Frame } from './kit.ts';
+import { grid, planesOf, toSigned } from '../core/pixels.ts';
+import { paintPixels } from '../ui/canvas.ts';
+import { h } from '../ui/dom.ts';
+import { later, register } from './controls.ts';
+import { rich, setText } from './text.ts';
+import type { Frame } from './frame.ts';
 
 /** Planar (C, H, W), C = 1 or 3. */
 export interface Picture {
@@ -60,26 +65,21 @@ function paint(
   palette: Palette,
   reach: number,
 ): void {
-  if (canvas.width !== width) canvas.width = width;
-  if (canvas.height !== height) canvas.height = height;
-  const context = canvas.getContext('2d')!;
-  const image = context.createImageData(width, height);
   const size = width * height;
+  if (palette === 'picture')
+    return paintPixels(
+      canvas,
+      grid(data, [1, channels, height, width], { byte: (v) => (v / reach + 1) * 127.5 }),
+    );
+  const pixels = new Uint8ClampedArray(3 * size);
   for (let i = 0; i < size; i++) {
-    const out = i * 4;
-    image.data[out + 3] = 255;
-    if (palette === 'picture')
-      for (let k = 0; k < 3; k++)
-        image.data[out + k] = (data[(channels < 3 ? 0 : k) * size + i]! / reach + 1) * 127.5;
-    else {
-      let v = 0;
-      for (let k = 0; k < channels; k++) v += data[k * size + i]! / channels;
-      const u = Math.min((Math.abs(v) * Math.sqrt(channels)) / reach, 1); // a mean of noises is as much smaller
-      const to = v > 0 ? [196, 78, 0] : [20, 84, 170];
-      for (let k = 0; k < 3; k++) image.data[out + k] = 250 + u * (to[k]! - 250);
-    }
+    let v = 0;
+    for (let k = 0; k < channels; k++) v += data[k * size + i]! / channels;
+    const u = Math.min((Math.abs(v) * Math.sqrt(channels)) / reach, 1); // a mean of noises is as much smaller
+    const to = v > 0 ? [196, 78, 0] : [20, 84, 170];
+    for (let k = 0; k < 3; k++) pixels[3 * i + k] = 250 + u * (to[k]! - 250);
   }
-  context.putImageData(image, 0, 0);
+  paintPixels(canvas, { width, height, channels: 3, data: new Uint8Array(pixels.buffer) });
 }
 
 export interface Picker {
@@ -138,14 +138,7 @@ export function picker(
     c.imageSmoothingQuality = 'high';
     c.drawImage(canvas, 0, 0, width, height);
     const { data } = c.getImageData(0, 0, width, height);
-    const n = width * height;
-    const out = new Float32Array(channels * n);
-    for (let i = 0; i < n; i++) {
-      const [r, g, b] = [data[4 * i]!, data[4 * i + 1]!, data[4 * i + 2]!];
-      if (channels === 1) out[i] = (0.299 * r + 0.587 * g + 0.114 * b) / 127.5 - 1;
-      else [r, g, b].forEach((v, k) => (out[k * n + i] = v / 127.5 - 1));
-    }
-    return { data: out, width, height, channels };
+    return { data: toSigned(planesOf(data, channels)), width, height, channels };
   }
   const taken = (): void => {
     picture = read();

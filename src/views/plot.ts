@@ -1,7 +1,9 @@
 /** Plots in one visual language: Observable Plot, loaded when the first is drawn; colours are those of style.css. */
 
 import type * as Plots from '@observablehq/plot';
-import { h, rich, show, type Frame } from './kit.ts';
+import { h } from '../ui/dom.ts';
+import { rich, show } from './text.ts';
+import type { Frame } from './frame.ts';
 
 export type Plot = typeof Plots;
 export type { Markish, PlotOptions } from '@observablehq/plot';

@@ -3,28 +3,19 @@
  * KL, and its sum as the variational bound of this very picture (DDPM eq. 5 to 7 and 13).
  */
 
-import { qSample } from '../sampler.ts';
+import { qSample } from '../session/latents.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { makeSteps } from '../schedule/make_steps.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { normals } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  breathe,
-  button,
-  choice,
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  rich,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { nextFrame } from '../session/pace.ts';
+import { button, choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { rich, show } from './text.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
 import { evaluate, imageOf, modelPicker, peak, sizeOf } from './runs.ts';
@@ -295,7 +286,7 @@ function build(frame: Frame): void {
         logs.push(logRatio(q, vq, p, v, seed.value, logs.length));
       if (logs.length >= 200 && meanOfDraws(logs).error < 0.003 * closed) break;
       if (logs.length > 60) show1();
-      await breathe();
+      await nextFrame();
       if (own !== latestDraws || frame.signal.aborted) return;
     }
     show1();

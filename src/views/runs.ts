@@ -1,13 +1,15 @@
 /** Runs of the model for the views: states as numbers on the CPU, one turn a step, and single evaluations. */
 
 import { readTensor } from '../gpu/transfer.ts';
-import { sample, type SampleOptions } from '../sampler.ts';
+import { sample } from '../session/sample.ts';
+import { imageCount, type SampleOptions } from '../session/sample_options.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { epsHatOf, type PredictionType } from '../schedule/prediction.ts';
 import type { Step } from '../schedule/step.ts';
-import type { ViewLease } from './index.ts';
-import { latest, type Frame } from './kit.ts';
+import type { ViewLease } from './view.ts';
+import { latest } from './work.ts';
+import type { Frame } from './frame.ts';
 import { picker, type Picker, type Picture } from './picture.ts';
 
 export interface TraceState {
@@ -39,7 +41,7 @@ export async function trace(
   signal: AbortSignal,
   on: (states: readonly TraceState[], steps: number, done: number) => void = () => {},
 ): Promise<TraceState[]> {
-  const count = options.labels?.length ?? options.count ?? 1;
+  const count = imageCount(options);
   const group = together(lease);
   const { length } = sizeOf(lease);
   const groups: TraceState[][] = [];

@@ -3,8 +3,12 @@
 import { parseSchedulerConfig } from '../schedule/config.ts';
 import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import { makeSchedule } from '../schedule/schedule.ts';
-import type { View } from './index.ts';
-import { h, mountFrame, seedControl, show, slider, soon, toggle, type Frame } from './kit.ts';
+import type { View } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { seedControl, slider, toggle } from './controls.ts';
+import { show } from './text.ts';
+import { soon } from './work.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot } from './plot.ts';
 import { modelPicker } from './runs.ts';

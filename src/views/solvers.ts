@@ -1,6 +1,6 @@
 /** Which solver for few steps: all samplers from one x_T, on budgets of evaluations, against a fine solution. */
 
-import type { SampleOptions } from '../sampler.ts';
+import type { SampleOptions } from '../session/sample_options.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
 import { makeSteps } from '../schedule/make_steps.ts';
 import type { RunOptions } from '../schedule/run_options.ts';
@@ -8,19 +8,12 @@ import { SAMPLERS, SCHEDULERS, type SchedulerName } from '../schedule/samplers.t
 import type { Sampler } from '../schedule/context.ts';
 import { normals, STREAM_X_T } from '../schedule/noise.ts';
 import { affineStep, aOf } from './affine.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  button,
-  choice,
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { button, choice, classControl, seedControl } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas, type Picture } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import { distance, imageOf, labelsFor, sizeOf, trace } from './runs.ts';

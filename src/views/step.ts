@@ -1,21 +1,13 @@
 /** Inside a step: the formula with this step's numbers, as they are in the uniform that the shader reads; and in Python. */
 
-import { packStep } from '../sampler.ts';
+import { packStep } from '../ops/update.ts';
 import { normals, STREAM_Z } from '../schedule/noise.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  button,
-  choice,
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { button, choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { pythonOf } from './python.ts';
 import { clipFor, evaluate, extent, imageOf, labelsFor, maxDifference, peak, PREDICTS, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

@@ -2,19 +2,12 @@
 
 import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
 import { makeSteps } from '../schedule/make_steps.ts';
-import type { View, ViewLease } from './index.ts';
-import {
-  choice,
-  classControl,
-  h,
-  latest,
-  mountFrame,
-  seedControl,
-  show,
-  slider,
-  soon,
-  type Frame,
-} from './kit.ts';
+import type { View, ViewLease } from './view.ts';
+import { h } from '../ui/dom.ts';
+import { choice, classControl, seedControl, slider } from './controls.ts';
+import { latest, soon } from './work.ts';
+import { mountFrame, type Frame } from './frame.ts';
+import { show } from './text.ts';
 import { tensorCanvas } from './picture.ts';
 import { plot, power, powers } from './plot.ts';
 import { distance, evaluate, extent, imageOf, labelsFor, roughness, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore

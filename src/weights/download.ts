@@ -1,5 +1,6 @@
 /** One file over HTTP: streamed, retried, resumed where the server can, and checked before anyone sees it. */
 
+import { sleep } from '../core/abort.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
 
 /** What a manifest promises of a file. */
@@ -260,25 +261,6 @@ function allocate(bytes: number, label: string): Uint8Array<ArrayBuffer> {
       { cause },
     );
   }
-}
-
-/** @throws aborted, at once when the signal fires */
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const wake = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', wake);
-      try {
-        throwIfAborted(signal);
-        resolve();
-      } catch (error) {
-        reject(error as Error);
-      }
-    };
-    const timer = setTimeout(wake, ms);
-    signal?.addEventListener('abort', wake);
-    if (signal?.aborted) wake();
-  });
 }
 
 // ---- checking ---------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 /** A model by its address: bundled with a page, on Hugging Face, in any folder on the web, or dropped from a disk. */
 
+import { untilAborted } from '../core/abort.ts';
+import { megabytes } from '../core/format.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
 import { readCached, writeCached, type StorageFault } from './cache.ts';
 import { allowed, download, hash, type FilePromise, type OnProgress, type Timing } from './download.ts';
@@ -356,7 +358,6 @@ async function storageNotice(code: StorageFault): Promise<Notice> {
       message: 'This browser keeps no data of this page, so the model is downloaded again on the next visit.',
     };
   const { usage = 0, quota = 0 } = (await navigator.storage?.estimate?.().catch(() => null)) ?? {};
-  const megabytes = (bytes: number) => `${Math.round(bytes / 1e6)} MB`;
   const room = quota ? ` (${megabytes(usage)} of ${megabytes(quota)} in use)` : '';
   return {
     code,
@@ -421,24 +422,9 @@ async function share<T>(
   const { result, abort, watchers, last } = flight;
   watchers.add(onProgress);
   if (last) onProgress(...last);
-  let leave = (): void => {};
   try {
-    return (await Promise.race([
-      result,
-      new Promise<never>((_, reject) => {
-        leave = () => {
-          try {
-            throwIfAborted(signal);
-          } catch (error) {
-            reject(error as Error);
-          }
-        };
-        signal?.addEventListener('abort', leave);
-        leave();
-      }),
-    ])) as T;
+    return (await untilAborted(result, signal)) as T;
   } finally {
-    signal?.removeEventListener('abort', leave);
     watchers.delete(onProgress);
     if (watchers.size === 0) {
       abort.abort();

@@ -8,7 +8,7 @@ import { openGpu } from '../../src/gpu/device.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import { bindingLimit, planMemory, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import { normals } from '../../src/schedule/noise.ts';
 import { parseUNetConfig } from '../../src/unet/config.ts';
 import type { DType } from '../../src/tensor.ts';

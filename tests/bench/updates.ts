@@ -5,7 +5,7 @@ import { Tape } from '../../src/gpu/tape.ts';
 import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
 import { replayTime } from '../../src/ops/tune.ts';
 import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
-import { packStep } from '../../src/sampler.ts';
+import { packStep } from '../../src/ops/update.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';

@@ -5,7 +5,7 @@ import type { Browser, BrowserContext, BrowserContextOptions, Frame, Page } from
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
-import { readRecipe } from '../../src/export/recipe.ts';
+import { readRecipe } from '../../src/session/recipe.ts';
 import { launchBrowser, serveSite } from './browser.ts';
 
 /** Where the site says that it is, and an author's page on another origin. Neither is on the network. */

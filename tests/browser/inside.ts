@@ -3,7 +3,7 @@
 import { openGpu } from '../../src/gpu/device.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { httpFiles } from '../../src/weights/files.ts';
 

@@ -3,7 +3,7 @@
 import { DiffusionError } from '../../src/errors.ts';
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
 import { Model } from '../../src/model.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import { cachedModels, deleteCached } from '../../src/weights/cache.ts';
 import { openSource } from '../../src/weights/source.ts';
 

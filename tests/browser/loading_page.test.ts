@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { CELEBAHQ_256 } from '../bench/networks.ts';
 import { sha256 } from '../helpers/model_server.ts';
 import { launchBrowser, OUTPUT, serveSite } from './browser.ts';
+import { watchPage } from './watch.ts';
 
 const DIGITS = fileURLToPath(new URL('../../weights/digits/', import.meta.url));
 const WEIGHTS = 'unet/diffusion_pytorch_model.safetensors';
@@ -42,6 +43,7 @@ beforeAll(async () => {
   page.on('request', (request) => {
     if (request.url().endsWith('.safetensors')) weighed.push(request.url());
   });
+  await page.addInitScript(watchPage);
   await page.addInitScript(() => {
     (window as unknown as { finished: number }).finished = 0;
     document.addEventListener('finished', () => (window as unknown as { finished: number }).finished++);

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { Browser, BrowserContextOptions, Page } from 'playwright';
+import { watchPage } from './watch.ts';
 
 export interface Frame {
   readonly index: number;
@@ -50,6 +51,7 @@ export async function visit(
       (forced) => Object.assign(globalThis, { [Symbol.for('diffusion-sampler.adapter')]: forced }),
       kind,
     );
+  await page.addInitScript(watchPage);
   await page.addInitScript((downloads) => {
     if (!('GPUAdapter' in globalThis)) return; // about:blank in Firefox
     const store = window as unknown as Store;

@@ -8,7 +8,7 @@ import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { affineStep } from '../../src/views/affine.ts';
 import { views } from '../../src/views/index.ts';
-import { readNumber } from '../../src/views/kit.ts';
+import { readNumber } from '../../src/views/text.ts';
 import { pythonOf } from '../../src/views/python.ts';
 import { tableOf } from '../../src/views/schedules.ts';
 import { launchBrowser, serveSite } from './browser.ts';

@@ -9,7 +9,7 @@ import { decode } from 'fast-png';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
-import { readRecipe } from '../../src/export/recipe.ts';
+import { readRecipe } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { PACKAGE, serveElement, type Site } from './page.ts';
 
@@ -103,7 +103,7 @@ const attributes: Record<string, () => Promise<void>> = {
   },
   async src() {
     await run(`model="nonsense" steps="1" src="${site.url}pkg/weights/digits/"`); // src wins
-    expect(await get(() => window.el.player!.lease.source.key)).toContain('/pkg/weights/digits/');
+    expect(await get(() => window.el.player!.lease.source!.key)).toContain('/pkg/weights/digits/');
   },
   async sampler() {
     await run('sampler="heun" steps="2"');

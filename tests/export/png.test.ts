@@ -3,9 +3,10 @@
 import { decode, decodeApng } from 'fast-png';
 import { crc32 } from 'node:zlib';
 import { expect, it } from 'vitest';
+import { grid, type Pixels } from '../../src/core/pixels.ts';
 import { apng } from '../../src/export/apng.ts';
-import { chunksOf, pngText } from '../../src/export/chunks.ts';
-import { grid, png, type Picture } from '../../src/export/png.ts';
+import { chunksOf, pngText } from '../../src/core/png_chunks.ts';
+import { png } from '../../src/export/png.ts';
 import { refusal } from '../helpers/refusal.ts';
 
 /** Bytes without a pattern. */
@@ -13,7 +14,7 @@ const noise = (length: number, seed: number): Uint8Array<ArrayBuffer> => {
   let x = seed;
   return Uint8Array.from({ length }, () => (x = (x * 1103515245 + 12345) % 2147483648) >>> 16);
 };
-const picture = (width: number, height: number, channels: 1 | 3 | 4, seed = 1): Picture => ({
+const picture = (width: number, height: number, channels: 1 | 3 | 4, seed = 1): Pixels => ({
   width,
   height,
   channels,

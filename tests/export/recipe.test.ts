@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { DiffusionError } from '../../src/errors.ts';
-import { grid, png } from '../../src/export/png.ts';
+import { grid, toShares, toSigned } from '../../src/core/pixels.ts';
+import { png } from '../../src/export/png.ts';
 import {
   formatRecipe,
   makeRecipe,
@@ -14,16 +15,14 @@ import {
   readRecipe,
   recipeOptions,
   RECIPE_KEYWORD,
-  resting,
-  toShares,
-  toSigned,
-} from '../../src/export/recipe.ts';
+} from '../../src/session/recipe.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { Player } from '../../src/player.ts';
+import { Player } from '../../src/session/player.ts';
 import { Runtime } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
 import type { Sampler } from '../../src/schedule/context.ts';
+import { sample } from '../../src/session/sample.ts';
+import type { SampleOptions } from '../../src/session/sample_options.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { refusal } from '../helpers/refusal.ts';
@@ -92,10 +91,10 @@ it('a run that was forked replays, too: other noise, then another sampler', asyn
   ] as const;
   const player = new Player(lease);
   player.start(options);
-  await resting(player);
+  await player.settled();
   for (const fork of forks) {
     player.fork(fork.at, fork.options);
-    await resting(player);
+    await player.settled();
   }
   const state = (of: Player) => readTensor(lease.gpu, of.at(of.steps)!.xT);
   const again = new Player(lease);
@@ -151,7 +150,7 @@ describe('what is not a recipe', () => {
 
   it('a PNG without one', () => {
     const bytes = png(grid(new Float32Array(16), [1, 1, 4, 4]));
-    expect(refusal(() => readRecipe(bytes)).message).toMatch(/carries no recipe/);
+    expect(refusal(() => readRecipe(bytes))).toMatchObject({ code: 'no-recipe' });
   });
 
   it('1,000 random changes: a recipe, or a sentence', () => {

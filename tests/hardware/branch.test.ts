@@ -15,7 +15,8 @@ import { bindingLimit, planMemory, READ_BACK, smallestRun } from '../../src/memo
 import { candidatesOf } from '../../src/ops/tune.ts';
 import { hardwareTable } from '../../src/ops/variants.ts';
 import { Runtime } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
+import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { expectClose } from '../helpers/array.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 

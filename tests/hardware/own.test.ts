@@ -7,7 +7,7 @@ import { diskFiles } from '../../src/cli/files.ts';
 import { LEAST } from '../../src/gpu/tape.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();

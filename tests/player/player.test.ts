@@ -5,9 +5,12 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { Player, termsOf, type StateView } from '../../src/player.ts';
+import { draw } from '../../src/session/draw.ts';
+import { Player } from '../../src/session/player.ts';
+import { termsOf, type StateView } from '../../src/session/state_view.ts';
 import { Runtime, type Lease } from '../../src/runtime.ts';
-import { sample, type SampleOptions } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
+import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { noiseLevels } from '../../src/schedule/noise_levels.ts';
 import { expectClose } from '../helpers/array.ts';
 
@@ -274,6 +277,84 @@ it('a branch goes its own way from state k, and the trunk keeps all of its state
     expect(await bits(trunk)).toEqual(states[2]);
     trunk.destroy();
   }
+});
+
+it('start resolves at the first state, settled at rest; refusals reject, and so does what is overtaken', async () => {
+  const player = new Player(lease);
+  await player.start(base);
+  expect([player.status, player.index, player.steps]).toEqual(['running', 0, 6]);
+  await player.settled();
+  expect([player.status, player.index]).toEqual(['done', 6]);
+  const final = await bits(player);
+
+  let errors = 0;
+  player.addEventListener('error', () => errors++);
+  await expect(player.start({ ...base, steps: 0 })).rejects.toMatchObject({ code: 'bad-option' });
+  await expect(player.settled()).rejects.toBe(player.error);
+  await expect(player.fork(2, { count: 3 })).rejects.toMatchObject({ code: 'bad-option' });
+  expect(errors).toBe(2);
+  await player.seek(6);
+  await player.settled(); // the last command went well
+  expect(await bits(player)).toEqual(final);
+
+  const overtaken = player.start({ ...base, seed: 1 });
+  const last = player.start(base);
+  await expect(overtaken).rejects.toMatchObject({ code: 'aborted' });
+  await last;
+  await player.settled();
+  expect(await bits(player)).toEqual(final);
+  await player.fork(3, { seed: 12 });
+  expect([player.forks, player.index]).toEqual([[3], 3]);
+  const branch = player.branch(2);
+  await branch.settled();
+  expect([branch.status, branch.index]).toEqual(['paused', 2]);
+  branch.destroy();
+  await expect(branch.step()).rejects.toMatchObject({ code: 'aborted' });
+  await player.settled();
+  player.destroy();
+  expect(errors).toBe(2);
+});
+
+it('a model of the caller’s own: Player, sample and draw take it as they take a lease', async () => {
+  const states = await plain(base);
+  const player = new Player(lease.model);
+  await player.start(base);
+  await player.settled();
+  expect(await bits(player)).toEqual(states[6]);
+
+  // With a lease, for-await shares the turns: two runs at once, step by step in between one another.
+  const order: string[] = [];
+  const collect = async (name: string, seed: number): Promise<Uint32Array> => {
+    let last = new Uint32Array();
+    for await (const { index, steps, xT } of sample(lease, { ...base, seed })) {
+      order.push(`${name}${index}`);
+      if (index === steps) last = new Uint32Array((await readTensor(lease.gpu, xT)).buffer);
+    }
+    return last;
+  };
+  const [a, b] = await Promise.all([collect('a', 11), collect('b', 12)]);
+  expect(a).toEqual(states[6]);
+  expect(b).not.toEqual(states[6]);
+  expect(order.indexOf('b3')).toBeLessThan(order.indexOf('a5'));
+  const turn = vi.spyOn(lease, 'turn');
+  for await (const { index } of sample(lease, base)) if (index === 2) break;
+  expect(turn).toHaveBeenCalledTimes(3);
+  turn.mockRestore();
+
+  const images = await draw(lease.model, base);
+  const [count, channels, height, width] = player.at(6)!.xT.shape;
+  expect(images.map((image) => [image.width, image.height])).toEqual(Array(count).fill([width, height]));
+  const x = new Float32Array(states[6]!.buffer);
+  images.forEach(({ data }, n) => {
+    for (let p = 0; p < width * height; p++) {
+      const shown = [0, 1, 2].map((k) => {
+        const plane = n * channels + (channels >= 3 ? k : 0);
+        return Uint8ClampedArray.of((x[plane * width * height + p]! / 2 + 0.5) * 255)[0];
+      });
+      expect([...data.subarray(4 * p, 4 * p + 4)]).toEqual([...shown, 255]);
+    }
+  });
+  player.destroy();
 });
 
 // Last: devices that are lost on purpose, after which Dawn on lavapipe does not always go on.

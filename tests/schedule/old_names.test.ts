@@ -1,8 +1,8 @@
 /** Old names of options, which recipes, links and scripts contain: each gives the steps of its current name. */
 
 import { describe, expect, it } from 'vitest';
-import { makeRecipe, readRecipe, recipeOptions } from '../../src/export/recipe.ts';
-import { stepsOf, type SampleOptions } from '../../src/sampler.ts';
+import { makeRecipe, readRecipe, recipeOptions } from '../../src/session/recipe.ts';
+import { stepsOf, type SampleOptions } from '../../src/session/sample_options.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps, startForStrength } from '../../src/schedule/make_steps.ts';
 import { withCurrentNames, type RunOptions } from '../../src/schedule/run_options.ts';

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { sample, stepsOf, type SampleOptions } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
+import { stepsOf, type SampleOptions } from '../../src/session/sample_options.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { DTYPES, narrow, needs, useGpu } from '../helpers/gpu.ts';
 

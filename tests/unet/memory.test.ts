@@ -10,7 +10,7 @@ import { readTensor } from '../../src/gpu/transfer.ts';
 import { variantsFor } from '../../src/ops/variants.ts';
 import type { DType, Shape } from '../../src/tensor.ts';
 import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/record.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { CELEBAHQ_256 } from '../bench/networks.ts';
 import { randomModel } from '../helpers/random_model.ts';

@@ -7,7 +7,7 @@ import type { Gpu } from '../../src/gpu/device.ts';
 import { Recording, type Stretch } from '../../src/gpu/tape.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { sample } from '../../src/sampler.ts';
+import { sample } from '../../src/session/sample.ts';
 import { useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { Model } from '../../src/model.ts';
 import { guided, moves, runOptions, stepped } from '../../src/views/guidance.ts';
-import type { ViewLease } from '../../src/views/index.ts';
+import type { ViewLease } from '../../src/views/view.ts';
 import { evaluate, maxDifference, size, trace } from '../../src/views/runs.ts';
 import { expectClose } from '../helpers/array.ts';
 import { useGpu } from '../helpers/gpu.ts';

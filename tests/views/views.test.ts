@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { packStep } from '../../src/sampler.ts';
+import { packStep } from '../../src/ops/update.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';

@@ -1,11 +1,13 @@
 /** How a picture was made, as JSON: the model's key and every option that has a part in the numbers. Replays to the same picture. */
 
+import { isObject } from '../core/config_reader.ts';
+import { toShares, toSigned } from '../core/pixels.ts';
 import { DiffusionError } from '../errors.ts';
-import type { Player } from '../player.ts';
-import type { SampleOptions } from '../sampler.ts';
+import type { Player } from './player.ts';
+import type { SampleOptions } from './sample_options.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
 import type { DType, Shape } from '../tensor.ts';
-import { pngText } from './chunks.ts';
+import { pngText } from '../core/png_chunks.ts';
 
 export const RECIPE_VERSION = 1;
 /** The keyword of the PNG text that holds a recipe. */
@@ -47,14 +49,6 @@ interface Bytes {
 }
 
 // ---- 8 bits <-> numbers --------------------------------------------------------------------------------------------
-
-/** 0 ... 255 as a model sees them, -1 ... 1. A picture to start from must come from here, so that a recipe holds it exactly. */
-export const toSigned = (bytes: ArrayLike<number>): Float32Array<ArrayBuffer> =>
-  Float32Array.from(bytes, (v) => v / 127.5 - 1);
-
-/** 0 ... 255 as shares, 0 ... 1: a mask. */
-export const toShares = (bytes: ArrayLike<number>): Float32Array<ArrayBuffer> =>
-  Float32Array.from(bytes, (v) => v / 255);
 
 function pack(
   name: string,
@@ -129,28 +123,12 @@ export function recipeOptions({ options, init, mask }: Recipe): SampleOptions {
  */
 export async function playRecipe(player: Player, recipe: Recipe): Promise<void> {
   const { forks = [] } = recipe;
-  player.start(recipeOptions(recipe), forks.length > 0);
-  await resting(player);
+  await player.start(recipeOptions(recipe), forks.length > 0);
+  await player.settled();
   for (const [i, { at, options }] of forks.entries()) {
-    player.fork(at, options, i < forks.length - 1);
-    await resting(player);
+    await player.fork(at, options, i < forks.length - 1);
+    await player.settled();
   }
-}
-
-/** Resolves when the player has come to rest. @throws the player's error, where the run failed */
-export async function resting(player: Player): Promise<void> {
-  const before = player.error;
-  await new Promise<void>((resolve) => {
-    const listening = new AbortController();
-    const look = (): void => {
-      if (player.status === 'running') return;
-      listening.abort();
-      resolve();
-    };
-    player.addEventListener('state', look, { signal: listening.signal });
-    look();
-  });
-  if (player.error !== before) throw player.error as DiffusionError;
 }
 
 export const formatRecipe = (recipe: Recipe): string => JSON.stringify(recipe, null, 1);
@@ -206,18 +184,23 @@ const OPTIONS: Readonly<Record<keyof RecipeOptions, Check>> = {
   top: whole,
 };
 
-const isObject = (v: unknown): v is Record<string, unknown> =>
-  typeof v === 'object' && v !== null && !Array.isArray(v);
+/** The text of a recipe; null for a PNG that carries none. */
+function textOf(file: Uint8Array | string): string | null {
+  if (typeof file === 'string') return file;
+  return file[0] === 0x89 ? pngText(file, RECIPE_KEYWORD) : new TextDecoder().decode(file);
+}
 
-/** A recipe from a .json file, or from the PNG that carries one. @throws bad-input, which says what is wrong */
+/**
+ * A recipe from a .json file, or from the PNG that carries one.
+ * @throws no-recipe, for a PNG without one; bad-input, which says what is wrong
+ */
 export function readRecipe(file: Uint8Array | string): Recipe {
-  const refuse = (what: string, action = 'Choose a file that this page has saved.'): never => {
+  const saved = 'Choose a file that this page has saved.';
+  const refuse = (what: string, action = saved): never => {
     throw new DiffusionError('bad-input', what, action);
   };
-  let text: string;
-  if (typeof file === 'string') text = file;
-  else if (file[0] === 0x89) text = pngText(file, RECIPE_KEYWORD) ?? refuse('This PNG carries no recipe.');
-  else text = new TextDecoder().decode(file);
+  const text = textOf(file);
+  if (text === null) throw new DiffusionError('no-recipe', 'This PNG carries no recipe.', saved);
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,0 +1,38 @@
+/** What a view is, and what it is given. */
+
+import type { Gpu } from '../gpu/device.ts';
+import type { Model } from '../model.ts';
+
+/** What a view needs of runtime.ts's Lease. */
+export interface ViewLease {
+  readonly gpu: Gpu;
+  readonly model: Model;
+  readonly source: { readonly title: string };
+  /** One caller at a time has the GPU. */
+  turn<T>(work: () => Promise<T>): Promise<T>;
+  release(): void;
+}
+
+export interface ViewContext {
+  /** The model; asked for by views that need one, once they need it. `total` is null where nobody says. */
+  acquire(onProgress?: (received: number, total: number | null) => void): Promise<ViewLease>;
+  /** Stops all that the view does. */
+  readonly signal: AbortSignal;
+  /** Settings by the names of the controls, as in a shared address; unknown and impossible ones are ignored. */
+  readonly params: Readonly<Record<string, string>>;
+  /** Called with the settings that differ from the view's own, whenever the visitor changes one. */
+  onchange?(params: Record<string, string>): void;
+  /** 2 unless given: the level of the view's heading. */
+  readonly headingLevel?: 2 | 3;
+}
+
+export interface View {
+  readonly name: string;
+  readonly title: string;
+  readonly question: string;
+  readonly answer: string;
+  /** It asks a network from the start. (Others may, where the visitor wants it to draw.) */
+  readonly asks: boolean;
+  /** Fills the host. Returns what takes everything away again. */
+  mount(host: HTMLElement, context: ViewContext): () => void;
+}
