@@ -20,8 +20,6 @@ export interface AcquireOptions {
   readonly dtype?: DType;
   /** As in Model.load. Results are cached in localStorage if available. The first caller's setting applies to a model. */
   readonly tune?: LoadOptions['tune'];
-  /** Which GPU of a machine with two, if this call opens the device; default the browser's choice. */
-  readonly powerPreference?: GPUPowerPreference;
   /** Leaves while the model loads; the download ends when the last one who waits for it has left. */
   readonly signal?: AbortSignal;
   /** Bytes that have come, of how many; `total` is null where the source does not say. */
@@ -86,8 +84,11 @@ export class Runtime {
   readonly #sources = new Map<string, Promise<ModelSource>>();
   #queue: Promise<unknown> = Promise.resolve();
   #lastLoss = -Infinity;
-  /** Of the first who had one. */
-  #powerPreference: GPUPowerPreference | undefined;
+  /**
+   * Which GPU to use on a machine with two; default the browser's choice, mostly the one that saves power. Set it before
+   * the first model is asked for. Chrome on Windows ignores it.
+   */
+  powerPreference: GPUPowerPreference | undefined;
 
   constructor(options: RuntimeOptions = {}) {
     this.#options = options;
@@ -106,7 +107,6 @@ export class Runtime {
     throwIfAborted(signal);
     const opened = await this.#open(source, options);
     throwIfAborted(signal);
-    this.#powerPreference ??= options.powerPreference;
     const shared = this.#share(opened, dtype, options.tune);
     shared.waiting.add(options);
     if (shared.received > 0) onProgress?.(shared.received, shared.total);
@@ -223,7 +223,7 @@ export class Runtime {
 
   #device(): Promise<Gpu> {
     if (!this.#gpu) {
-      const powerPreference = this.#powerPreference;
+      const { powerPreference } = this;
       const options = powerPreference ? { powerPreference } : {};
       const opening = (async () => openGpu(await this.#options.gpu?.(), options))();
       this.#gpu = opening;

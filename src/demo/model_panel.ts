@@ -4,7 +4,7 @@ import { megabytes } from '../core/format.ts';
 import { openGpu } from '../gpu/device.ts';
 import type { Variants } from '../gpu/tape.ts';
 import { variantsFor } from '../ops/variants.ts';
-import { acquire, type Lease } from '../runtime.ts';
+import { acquire, runtime, type Lease } from '../runtime.ts';
 import { byId, check, h, input } from '../ui/dom.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
 import { parse } from './fragment.ts';
@@ -70,10 +70,11 @@ export class ModelPanel extends EventTarget {
   async start(): Promise<void> {
     showError(null);
     this.broken = false;
+    runtime.powerPreference = 'high-performance'; // a page that is opened to draw; embeds leave the choice to the browser
     const again = (): void => void this.start();
     await guarded(async () => {
       this.broken = true;
-      const gpu = await openGpu(); // for a moment
+      const gpu = await openGpu(undefined, runtime); // for a moment
       this.broken = false;
       this.#software = gpu.isSoftware;
       this.#variants = variantsFor(gpu);

@@ -13,6 +13,7 @@
 import { megabytes } from '../core/format.ts';
 import { DiffusionError } from '../errors.ts';
 import { openGpu } from '../gpu/device.ts';
+import { runtime } from '../runtime.ts';
 import { paced } from '../session/pace.ts';
 import type { Player } from '../session/player.ts';
 import type { SampleOptions } from '../session/sample_options.ts';
@@ -127,6 +128,16 @@ export class DiffusionSampler extends SamplerAttributes {
   }
   static set base(value: string | URL | null) {
     bundled.base = value;
+  }
+  /**
+   * Which GPU to use on a machine with two, for all elements of the page: `high-performance` or `low-power`; default the
+   * browser's choice. Set it before the first model loads. Chrome on Windows ignores it.
+   */
+  static get powerPreference(): GPUPowerPreference | undefined {
+    return runtime.powerPreference;
+  }
+  static set powerPreference(value: GPUPowerPreference | undefined) {
+    runtime.powerPreference = value;
   }
   static readonly formAssociated = true;
   static readonly observedAttributes: readonly string[] = [...MODEL_ATTRIBUTES, ...RUN_ATTRIBUTES, ...OTHER_ATTRIBUTES]; // prettier-ignore

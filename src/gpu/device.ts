@@ -29,7 +29,7 @@ export interface GpuOptions {
    * Which GPU to use on a machine with two: `high-performance` (the discrete one) or `low-power`. By default the browser
    * decides. Chrome on Windows ignores it.
    */
-  readonly powerPreference?: GPUPowerPreference;
+  readonly powerPreference?: GPUPowerPreference | undefined;
 }
 
 /** What Node can do about a missing adapter differs from what a browser's user can. */

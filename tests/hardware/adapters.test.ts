@@ -87,7 +87,8 @@ describe('which GPU', () => {
     const asked: unknown[] = [];
     const runtime = new Runtime({ gpu: () => entry({}, asked), linger: 0 });
     const source = { key: 'none', title: '', bytes: null, licence: null, verified: false, files: { label: 'none', read: () => Promise.reject(new Error('no file')) } }; // prettier-ignore
-    await expect(runtime.acquire(source, { powerPreference: 'low-power' })).rejects.toThrow();
+    runtime.powerPreference = 'low-power';
+    await expect(runtime.acquire(source)).rejects.toThrow();
     await expect(runtime.acquire(source)).rejects.toThrow();
     expect(asked).toEqual([{ powerPreference: 'low-power' }, { powerPreference: 'low-power' }]);
   });
