@@ -26,5 +26,5 @@ export const PLAN: readonly PlanItem[] = [
   ...all('runs, forks, a device loss', 'player', 'player'),
   ...all('noise', 'schedule', 'noise'),
   ...all('memory, submits, options, refusals', 'unet', 'ahead submits memory options'),
-  ...all('memory, submits, options, refusals', 'hardware', 'refusals'),
+  ...all('memory, submits, options, refusals', 'hardware', 'refusals adapters'),
 ];
