@@ -71,5 +71,6 @@ export default ts.config(
     files: ['**/*.mjs'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
   },
+  { files: ['**/*.cjs'], languageOptions: { globals: { module: 'writable' } } },
   ...Object.entries(ROOMS).flatMap(([room, allowed]) => direction(room, allowed)),
 );

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { gpuChecks } from './tools/gpu/vite_plugin.ts';
 
 /** Puts the manifest and the models' runtime files beside the built page (in development, Vite serves them). */
 export function weights(): Plugin {
@@ -70,11 +71,11 @@ function element(): Plugin {
 
 export default defineConfig({
   base: './',
-  plugins: [weights(), oembed(), element()],
+  plugins: [weights(), oembed(), element(), gpuChecks()],
   // dist/ is the package's.
   build: {
     outDir: 'site',
-    rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html'] },
+    rolldownOptions: { input: ['index.html', 'lecture.html', 'embed.html', 'blog.html', 'gpu.html'] },
   },
   test: {
     projects: [
@@ -83,7 +84,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/browser/**', 'tests/element/**'],
+          exclude: ['tests/browser/**', 'tests/element/**', 'tests/examples/**'],
           pool: 'forks',
           testTimeout: 120_000,
           hookTimeout: 120_000,
@@ -93,7 +94,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'browser',
-          include: ['tests/browser/**/*.test.ts', 'tests/element/**/*.test.ts'],
+          include: ['tests/{browser,element,examples}/**/*.test.ts'],
           fileParallelism: false,
           testTimeout: 300_000,
           hookTimeout: 180_000,

@@ -1,96 +1,83 @@
-/** The custom-elements manifest (schema 2.1.0), from the class and its comment. */
+/** Makes the custom-elements manifest of <diffusion-sampler> with @custom-elements-manifest/analyzer. */
 
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import ts from 'typescript';
+import { readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { create, ts } from '@custom-elements-manifest/analyzer';
 
-const PATH = 'src/element/diffusion-sampler.ts';
-/** Its superclass, with the attributes as properties. */
-const ATTRIBUTES = 'src/element/attributes.ts';
+const TAG = 'diffusion-sampler';
+const CLASS = 'DiffusionSampler';
 
+/** The module that declares the element is the only `diffusion-sampler.ts` in src. */
+function folderOfElement(root) {
+  const files = readdirSync(join(root, 'src'), { recursive: true });
+  return join(root, 'src', dirname(files.find((path) => path.endsWith(`${TAG}.ts`))));
+}
+
+/** @returns the manifest, with the addresses that the package has */
 export function manifest(root) {
-  const text = readFileSync(join(root, PATH), 'utf8');
-  const classMembers = (path, name) => {
-    const source = readFileSync(join(root, path), 'utf8');
-    const file = ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true);
-    return file.statements.find((s) => ts.isClassDeclaration(s) && s.name?.text === name).members;
-  };
-  const all = [...classMembers(ATTRIBUTES, 'SamplerAttributes'), ...classMembers(PATH, 'DiffusionSampler')];
-  const comment = /@element[\s\S]*?\*\//.exec(text)[0];
-  const tags = (tag) =>
-    [...comment.matchAll(new RegExp(`@${tag} (?:\\{([^}]*)\\} )?(\\S+) - (.*)`, 'g'))].map(
-      ([, type, name, description]) => ({ name, description, ...(type ? { type: { text: type } } : {}) }),
+  const folder = folderOfElement(root);
+  const modules = readdirSync(folder)
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) =>
+      ts.createSourceFile(name, readFileSync(join(folder, name), 'utf8'), ts.ScriptTarget.ES2020, true),
     );
-  const events = tags('fires');
-  const docs = (node) => {
-    const comments = ts.getJSDocCommentsAndTags(node).map((doc) => ts.getTextOfJSDocComment(doc.comment));
-    return comments.filter(Boolean).join(' ').replace(/\s+/g, ' ').trim();
-  };
-  const internal = (node) => ts.getJSDocTags(node).some((tag) => tag.tagName.text === 'internal');
-  const members = [];
-  for (const node of all) {
-    if (!node.name || !ts.isIdentifier(node.name) || internal(node)) continue;
-    const name = node.name.text;
-    if (name === 'addEventListener') continue; // typed, and HTMLElement's
-    const description = docs(node);
-    const isStatic = ts.getModifiers(node)?.some((m) => m.kind === ts.SyntaxKind.StaticKeyword);
-    const common = { name, ...(description ? { description } : {}), ...(isStatic ? { static: true } : {}) };
-    if (ts.isMethodDeclaration(node))
-      members.push({
-        kind: 'method',
-        ...common,
-        parameters: node.parameters.map((p) => ({
-          name: p.name.getText(),
-          ...(p.type ? { type: { text: p.type.getText() } } : {}),
-          ...(p.initializer ? { optional: true } : {}),
-        })),
-        return: { type: { text: node.type?.getText() ?? 'void' } },
-      });
-    else if (ts.isGetAccessor(node)) {
-      const settable = all.some((m) => ts.isSetAccessor(m) && m.name.getText() === name);
-      const attribute = name === 'hiddenPolicy' ? 'hidden-policy' : name;
-      const reflected = tags('attr').some((a) => a.name === attribute);
-      members.push({
-        kind: 'field',
-        ...common,
-        type: { text: node.type.getText() },
-        ...(settable ? {} : { readonly: true }),
-        ...(reflected ? { attribute, reflects: true } : {}),
-      });
-    } else if (ts.isPropertyDeclaration(node) && isStatic)
-      members.push({ kind: 'field', ...common, type: { text: node.type?.getText() ?? 'boolean' } });
-  }
-  const declaration = { name: 'DiffusionSampler', module: 'dist/element.js' };
+  const analysed = create({ modules, plugins: [publicMembers] });
+  const found = analysed.modules.flatMap((m) => m.declarations).find(({ name }) => name === CLASS);
+  const declaration = { name: CLASS, module: 'dist/element.js' };
   return {
-    schemaVersion: '2.1.0',
+    schemaVersion: analysed.schemaVersion,
     modules: [
       {
         kind: 'javascript-module',
-        path: 'dist/element.js',
-        declarations: [
-          {
-            kind: 'class',
-            name: 'DiffusionSampler',
-            tagName: 'diffusion-sampler',
-            customElement: true,
-            description: 'A run of a diffusion model in a page, on the visitor’s own GPU.',
-            superclass: { name: 'HTMLElement' },
-            attributes: tags('attr').map((a) => ({ ...a, fieldName: a.name.replace('hidden-policy', 'hiddenPolicy') })), // prettier-ignore
-            members,
-            events,
-            slots: tags('slot').map(({ name, description }) => ({ name, description })),
-            cssParts: tags('csspart').map(({ name, description }) => ({ name, description })),
-            cssProperties: tags('cssprop').map(({ name, description }) => ({ name, description })),
-          },
-        ],
-        exports: [{ kind: 'js', name: 'DiffusionSampler', declaration }],
+        path: declaration.module,
+        declarations: [elementOf(found)],
+        exports: [{ kind: 'js', name: CLASS, declaration }],
       },
       {
         kind: 'javascript-module',
         path: 'dist/define.js',
         declarations: [],
-        exports: [{ kind: 'custom-element-definition', name: 'diffusion-sampler', declaration }],
+        exports: [{ kind: 'custom-element-definition', name: TAG, declaration }],
       },
     ],
   };
 }
+
+/**
+ * Analyser plugin: removes members that are `@internal`, or that no class declares. (The analyser takes assignments to other
+ * objects in a constructor for fields of the element.)
+ */
+const publicMembers = {
+  name: 'public-members',
+  analyzePhase({ node, moduleDoc }) {
+    if (!ts.isClassDeclaration(node)) return;
+    const isInternal = (member) => ts.getJSDocTags(member).some(({ tagName }) => tagName.text === 'internal');
+    const names = node.members
+      .filter((member) => !isInternal(member))
+      .map((member) => member.name?.getText());
+    const declaration = moduleDoc.declarations.find(({ name }) => name === node.name?.getText());
+    if (declaration) declaration.members = declaration.members?.filter(({ name }) => names.includes(name));
+  },
+};
+
+/** The public part of the class; members of base classes in the folder count as its own. */
+function elementOf({ members, attributes, events, ...rest }) {
+  const own = (entry) => Object.fromEntries(Object.entries(entry).filter(([key]) => key !== 'inheritedFrom'));
+  const isPublic = ({ name, privacy }) =>
+    !name.startsWith('#') && privacy !== 'private' && name !== 'addEventListener'; // HTMLElement's, with types
+  const reflected = new Map(attributes.map(({ name, fieldName }) => [fieldName ?? fieldOf(name), name]));
+  return {
+    ...rest,
+    tagName: TAG,
+    customElement: true,
+    superclass: { name: 'HTMLElement' },
+    events: events.filter(({ description }) => description), // @fires; not the names that dispatchEvent is called with
+    attributes: attributes.map((entry) => ({ ...own(entry), fieldName: fieldOf(entry.name) })),
+    members: members.filter(isPublic).map((entry) => {
+      const attribute = reflected.get(entry.name);
+      return attribute ? { ...own(entry), attribute, reflects: true } : own(entry);
+    }),
+  };
+}
+
+const fieldOf = (attribute) => attribute.replace(/-(.)/g, (_, letter) => letter.toUpperCase());

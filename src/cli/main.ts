@@ -1,4 +1,4 @@
-/** The command line. Its contract (names, tensors, errors) is fixed; see the README. */
+/** The command line. Its contract (names, tensors, errors) is fixed: docs/cli.md. */
 
 import { mkdir, readdir } from 'node:fs/promises';
 import { join, sep } from 'node:path';
@@ -14,11 +14,6 @@ import { qSample } from '../session/latents.ts';
 import { sample } from '../session/sample.ts';
 import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
 import type { RunOptions } from '../schedule/run_options.ts';
-import { VARIANCES } from '../schedule/context.ts';
-import { SIGMA_SPACINGS } from '../schedule/levels.ts';
-import { PREDICTION_TYPES } from '../schedule/prediction.ts';
-import { SCHEDULERS } from '../schedule/samplers.ts';
-import { SPACINGS } from '../schedule/timesteps.ts';
 import type { DType, Shape } from '../tensor.ts';
 import { parseUNetConfig } from '../unet/config.ts';
 import { toFloat32, toIntegers, writeSafetensors } from '../weights/safetensors.ts';
@@ -29,42 +24,12 @@ import { openSource, type Notice } from '../weights/source.ts';
 import { diskFiles, floats, png, readPicture, readTensors, write } from './files.ts';
 import { nodeGpu } from './node_gpu.ts';
 import { convertTfjs } from './tfjs.ts';
-
-const USAGE = `Usage: npm run --silent cli -- COMMAND --model DIR|huggingface:OWNER/NAME[@REVISION]|https://... ...
-
-  eps      --input IN.safetensors --output OUT.safetensors [--dtype f32|f16]
-           IN: sample [N,C,H,W], timestep [N], optionally class_labels I64 [N]. OUT: eps, the network's raw output.
-  sample   --output OUT.safetensors [--png GRID.png] [--scheduler NAME] [--steps 50] [--eta 0] [--guidance 1]
-           [--labels 3,7 | --count N] [--seed 0] [--spacing ${SPACINGS.join('|')}] [--noise NOISE.safetensors]
-           [--trajectory] [--compat diffusers|lecture] [--dtype f32|f16]
-           [--variance ${VARIANCES.join('|')}]
-           [--prediction ${PREDICTION_TYPES.join('|')}] [--sigmas ${SIGMA_SPACINGS.join('|')}] [--churn 0]
-           [--respacing 250|10,15,20|ddim50 | --timesteps 999,500,1]
-           NAME: ${SCHEDULERS.join(' ')}
-           OUT: x_0 [N,C,H,W], with --trajectory also x_t [steps+1,N,C,H,W] and timesteps [steps].
-           NOISE: x_T [N,C,H,W], for stochastic samplers z [steps,N,C,H,W].
-           The variances learned and learned_range need a model that learned one. unipc takes --order 1|2|3 and --bh bh1|bh2;
-           ddim takes --epsilon clipped|raw. Clipping of x0Hat: --clip none|1, or --threshold 0.995[,MAX].
-           Guidance at some timesteps only: --guidance-interval 100,800; rescaled: --guidance-rescale 0.7.
-           Starting from a picture: --init IMAGE.png [--strength 0.6]. Painting the white part of a mask into it:
-           --mask MASK.png [--jumps LENGTH,SAMPLES] (RePaint resampling, ddpm or ddim: jump length, samples per jump).
-           Sliding between two seeds: --interpolate 5,9 --count 8. Going on from a saved state, x_T of NOISE, after K
-           steps: --begin K, with any seed and sampler.
-  noise    --init IMAGE.png --timestep T --output OUT.safetensors [--png OUT.png] [--seed 0] [--count N]
-           The picture at a timestep of the forward process. OUT: x_T [N,C,H,W], to be given as --noise to a run with --begin.
-  invert   --init IMAGE.png --output OUT.safetensors [--steps 50] [--labels 7 | --count N] [--spacing ...] [--prediction ...]
-           The noise that ddim takes to the picture. OUT: x_T [N,C,H,W], to be given as --noise.
-  convert-tfjs --model DIR --output DIR
-           The TensorFlow.js graph model of Keras's DDPM example to a folder that the other commands take.
-  inspect  JSON: parameters, FLOPs and dispatches a step, bytes (the plan's, from the config alone), adapter.
-  manifest --model DIR [--title TEXT] [--licence TEXT]
-           Writes DIR/manifest.json, with which a copy of the folder on the web is verified and kept by browsers.
-`;
+import { USAGE } from './usage.ts';
 
 type Values = Record<string, string | boolean | undefined>;
 
 const text = { type: 'string' } as const;
-const COMMANDS: Record<
+export const COMMANDS: Record<
   string,
   { options: ParseArgsConfig['options']; run: (values: Values) => Promise<void> }
 > = {

@@ -52,7 +52,7 @@ export interface Candidate {
 export const shapeKey = ({ cIn, cOut, size, stride, h, w }: ConvShape): string =>
   `${cIn}-${cOut} ${size}/${stride} ${h}x${w}`;
 
-const candidate = (name: ConvVariant): Candidate => ({
+export const candidate = (name: ConvVariant): Candidate => ({
   name,
   record: (tape, x, w, stride) => conv2d(tape, name, x, w, { stride }),
 });
@@ -175,7 +175,7 @@ interface Trial {
 }
 
 /** Builds candidates for one shape, on one image of random numbers. */
-class Trials {
+export class Trials {
   readonly #gpu: Gpu;
   readonly #dtype: DType;
   readonly #shape: ConvShape;

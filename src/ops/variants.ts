@@ -12,7 +12,7 @@ export const takesWinograd = ({ cIn, cOut, size, stride, h, w }: ConvShape): boo
   size === 3 && stride === 1 && h * w * Math.max(cIn, cOut) <= 2 ** 22 && cIn * cOut <= 2 ** 16;
 
 /**
- * For software adapters, measured on llvmpipe and SwiftShader (docs/engine.md): Winograd's passes over memory pay from 24
+ * For software adapters, measured on llvmpipe and SwiftShader (docs/decisions/003-winograd.md): Winograd's passes over memory pay from 24
  * channels and 16 tiles of 4 x 4 pixels on (below, a row of 16 products is not full).
  */
 export const softwareTable: Variants['conv'] = (shape) => {

@@ -7,7 +7,7 @@ import { withJumps } from './repaint.ts';
 import { checkRunOptions, jumpsOf, withCurrentNames, type RunOptions } from './run_options.ts';
 import { SAMPLERS, type SchedulerName } from './samplers.ts';
 import { makeSchedule, scheduleOf } from './schedule.ts';
-import type { Clip, Step } from './step.ts';
+import { historyLength, MAX_HISTORY, type Clip, type LinearCombination, type Step } from './step.ts';
 import { respacedTimesteps } from './timesteps.ts';
 
 const DEFAULT_STEPS = 50;
@@ -17,9 +17,10 @@ export function makeSteps(config: SchedulerConfig, options: RunOptions = {}): St
   const { maxTimestep, ...run } = withCurrentNames(options);
   checkRunOptions(config, maxTimestep === undefined ? run : { ...run, maxTimestep });
   if (maxTimestep !== undefined) return makeSteps(truncated(config, maxTimestep), run);
-  const sampler = SAMPLERS[run.scheduler ?? config.scheduler];
+  const sampler = run.sampler ?? SAMPLERS[run.scheduler ?? config.scheduler];
   const context = contextOf(config, run);
   let steps = sampler.make(context);
+  if (run.sampler) checkSteps(steps);
   if (context.startStep > 0) {
     // A step keeps the index that it has in the whole run, and with it the noise.
     const skipped = sampler.make({ ...context, startStep: 0 }).length - steps.length;
@@ -27,6 +28,22 @@ export function makeSteps(config: SchedulerConfig, options: RunOptions = {}): St
   }
   const jumps = jumpsOf(run);
   return jumps ? withJumps(steps, jumps, context.schedule) : steps;
+}
+
+/** Checks the steps of a sampler that is not in the registry. @throws bad-option */
+function checkSteps(steps: readonly Step[]): void {
+  const factors = ({ x, x0Hat, modelOutput, history }: LinearCombination) =>
+    [x, x0Hat, modelOutput, ...(history ?? [])].map((factor) => factor ?? 0);
+  const finite = ({ t, x0Hat, sigma, next, history = [] }: Step) =>
+    [t, sigma, ...factors(x0Hat), ...factors(next), ...history.flatMap((h) => factors(h ?? {}))].every(
+      Number.isFinite,
+    );
+  if (steps.length > 0 && historyLength(steps) <= MAX_HISTORY && steps.every(finite)) return;
+  throw new DiffusionError(
+    'bad-option',
+    `The sampler makes no steps, a factor that is not finite, or a history of more than ${MAX_HISTORY}.`,
+    'Correct its make function.',
+  );
 }
 
 /** Returns the config with the schedule truncated after `maxTimestep`. */

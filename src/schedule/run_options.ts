@@ -12,6 +12,8 @@ import { SPACINGS, type Spacing } from './timesteps.ts';
 /** Options of a run. An absent option takes the value of the model's scheduler config. */
 export interface RunOptions extends SamplerOptions, OldOptions {
   readonly scheduler?: SchedulerName;
+  /** Sampler that is not in the registry, instead of `scheduler`. Recipes and links cannot contain it. */
+  readonly sampler?: Sampler;
   /** Number of steps, 1 to T; default 50. See `evaluations` in the registry for the network evaluations of n steps. */
   readonly steps?: number;
   readonly spacing?: Spacing;
@@ -93,6 +95,7 @@ export function jumpsOf({ jumpLength, jumpSamples }: RunOptions): { length: numb
 export function checkRunOptions(config: SchedulerConfig, run: RunOptions): void {
   const { scheduler = config.scheduler } = run;
   oneOf('scheduler', scheduler, SCHEDULERS);
+  if (run.sampler !== undefined) checkSampler(run);
   oneOf('timestep spacing', run.spacing, SPACINGS);
   oneOf('spacing of sigmas', run.sigmas, SIGMA_SPACINGS);
   oneOf('prediction type', run.prediction, PREDICTION_TYPES);
@@ -108,7 +111,7 @@ export function checkRunOptions(config: SchedulerConfig, run: RunOptions): void 
   if (!(churn >= 0 && churn <= 1e6)) refuse(`The churn is ${String(churn)}.`, 'Choose a number from 0 up.');
   if (!Number.isInteger(startStep) || startStep < 0)
     refuse(`startStep is ${String(startStep)}.`, 'Choose an integer from 0 up.');
-  checkSamplerTakes(scheduler, run);
+  checkSamplerTakes(run.sampler ?? SAMPLERS[scheduler], run.sampler?.title ?? scheduler, run);
   checkTimesteps(config, run);
   if (run.compat === 'lecture') checkLecture(config, run, scheduler);
   if (run.compat === 'diffusers' && scheduler === 'ddpm' && (run.variance ?? config.variance) === 'learned')
@@ -121,6 +124,18 @@ export function checkRunOptions(config: SchedulerConfig, run: RunOptions): void 
       'An inversion has no noise, no start step and no jumps.',
       'Leave eta, startStep, jumpLength and jumpSamples out.',
     );
+}
+
+/** Checks a sampler that is not in the registry. */
+function checkSampler({ sampler, scheduler, compat }: RunOptions): void {
+  if (scheduler !== undefined || compat !== undefined)
+    refuse(
+      'A run with a sampler of its own has no scheduler and no compat mode.',
+      'Leave scheduler and compat out.',
+    );
+  const { make, options, title } = sampler as Partial<Sampler>;
+  if (typeof make !== 'function' || !Array.isArray(options) || typeof title !== 'string')
+    refuse('The sampler has no title, options or make.', 'Give an object like the entries of SAMPLERS.');
 }
 
 function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
@@ -151,12 +166,12 @@ function checkJumps(run: RunOptions): void {
 }
 
 /** Checks that the sampler takes all given options. A value of 0 or false counts as absent. */
-function checkSamplerTakes(scheduler: SchedulerName, run: RunOptions): void {
+function checkSamplerTakes(sampler: Sampler, title: string, run: RunOptions): void {
   const check = (option: keyof RunOptions, takes: (sampler: Sampler) => boolean): void => {
-    if (!run[option] || takes(SAMPLERS[scheduler])) return;
+    if (!run[option] || takes(sampler)) return;
     const names = SCHEDULERS.filter((name) => takes(SAMPLERS[name]));
     refuse(
-      `${option} is an option of ${names.join(', ')}, and the scheduler is ${scheduler}.`,
+      `${option} is an option of ${names.join(', ')}, and the scheduler is ${title}.`,
       `Leave ${option} out, or choose ${names[0]}.`,
     );
   };

@@ -16,7 +16,7 @@ export const RECIPE_KEYWORD = 'diffusion-sampler';
 /** The options of a run that fit into JSON. */
 export type RecipeOptions = Omit<
   SampleOptions,
-  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'startStep' | 'begin' | 'resume'
+  'xT' | 'init' | 'mask' | 'z' | 'signal' | 'startStep' | 'begin' | 'resume' | 'sampler'
 >;
 
 export interface Recipe {
@@ -86,11 +86,11 @@ export function makeRecipe(
   shape: Shape,
   forks: readonly Fork[] = [],
 ): Recipe {
-  const { init, mask, xT, z, startStep, resume } = withCurrentNames(run);
-  if (xT || z || startStep || resume)
+  const { init, mask, xT, z, startStep, resume, sampler } = withCurrentNames(run);
+  if (xT || z || startStep || resume || sampler)
     throw new DiffusionError(
       'bad-input',
-      'This run goes on from numbers that were given to it, which a recipe does not hold.',
+      'This run uses numbers or a sampler that were given to it, which a recipe does not contain.',
       'Save the picture instead.',
     );
   return {

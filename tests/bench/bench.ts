@@ -8,6 +8,7 @@ import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import type { AdapterFigures } from './adapter.ts';
 import { openTab } from './browser.ts';
+import { VARIANTS } from './engine.ts';
 import { adapterFigures, ENGINES, runSpec, type Outcome, type Place, type Spec } from './job.ts';
 import { LAYERS, NETWORKS } from './networks.ts';
 import { byKind, roofline } from './roofline.ts';
@@ -18,10 +19,11 @@ const PLACES = ['chromium', 'node'];
 const HELP = `npm run bench -- [OPTIONS]
 
   --networks NAMES   of ${[...NETWORKS, ...Object.keys(LAYERS)].join(' ')},
-                     "layers" for all single layers, "all" (default: digits,small32)
+                     "layers" for all single layers, "all" but celebahq-256 (default: digits,small32)
   --batches NUMBERS  images at a time (default: 1)
   --places NAMES     of ${PLACES.join(' ')} (default: both)
-  --engines NAMES    of ${ENGINES.join(' ')} (default: all; on a software adapter without +capture)
+  --engines NAMES    of ${ENGINES.join(' ')} (default: all; on a software adapter without +capture);
+                     ours+WAY and ours-f16+WAY, too: rule, tuned, ${VARIANTS.join(', ')}
   --rounds N         timed rounds (default: 7; ends earlier after --seconds, but not before three)
   --seconds S        for the rounds of one comparison (default: 40)
   --steps N          steps of a timed run (default: what the slowest engine makes in a second)
@@ -89,7 +91,13 @@ export async function main(args: string[], load: Place['load']): Promise<number>
   const layers = Object.keys(LAYERS);
   const names = values.networks
     .split(',')
-    .flatMap((name) => (name === 'all' ? [...NETWORKS, ...layers] : name === 'layers' ? layers : [name]));
+    .flatMap((name) =>
+      name === 'all'
+        ? [...NETWORKS.filter((n) => n !== 'celebahq-256'), ...layers]
+        : name === 'layers'
+          ? layers
+          : [name],
+    );
   for (const name of names)
     if (![...NETWORKS, ...layers].includes(name)) throw new Error(`There is no network ${name}. See --help.`);
   const batches = values.batches.split(',').map(Number);

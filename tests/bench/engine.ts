@@ -1,21 +1,23 @@
 /** What an engine is to the bench, and ours. */
 
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape, type Recording } from '../../src/gpu/tape.ts';
+import { Tape, type ConvShape, type ConvVariant, type Recording } from '../../src/gpu/tape.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { convShapes } from '../../src/memory.ts';
+import { Model, type LoadOptions } from '../../src/model.ts';
 import { attention } from '../../src/ops/attention.ts';
 import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
 import { pack, unpack } from '../../src/ops/pack.ts';
-import { replayTime } from '../../src/ops/tune.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
+import { replayTime, shapeKey } from '../../src/ops/tune.ts';
+import { takesSplit, takesWinograd, variantsFor } from '../../src/ops/variants.ts';
 import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import type { DType, Tensor } from '../../src/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';
+import { hasTimestamps, timestamps } from './timestamps.ts';
 
 export interface Job {
   readonly network: Network;
@@ -77,16 +79,51 @@ export function affineSteps(network: Network, steps: number): { t: number; a: nu
   }));
 }
 
+export const VARIANTS: readonly ConvVariant[] = ['direct', 'winograd', 'tiled-16', 'tiled-16/4', 'tiled-16/16', 'tiled-32', 'tiled-64']; // prettier-ignore
+
+/** Whether a convolution of this shape can go this way. */
+export function takes(variant: ConvVariant, shape: ConvShape): boolean {
+  if (variant === 'winograd') return takesWinograd(shape);
+  if (variant === 'tiled-16/4') return takesSplit(shape, 4);
+  return variant !== 'tiled-16/16' || takesSplit(shape, 16);
+}
+
+/** How convolutions are chosen: as for a visitor, by the rule alone, tuned without haste, or one way wherever it can go. */
+export type Way = 'default' | 'rule' | 'tuned' | ConvVariant;
+
+function loadOptions({ config }: Network, dtype: DType, way: Way): LoadOptions {
+  if (way === 'default') return { dtype };
+  if (way === 'rule') return { dtype, tune: false };
+  if (way === 'tuned') return { dtype, tune: { budget: 30_000 } };
+  // What the tuner finds in its store it takes as it is.
+  const chosen = convShapes(config).filter((shape) => takes(way, shape));
+  const value = JSON.stringify(Object.fromEntries(chosen.map((shape) => [shapeKey(shape), way])));
+  return { dtype, tune: { budget: -1, store: { getItem: () => value, setItem: () => {} } } };
+}
+
+/** The network's convolutions by the way that they go: what the numbers are of. */
+function waysOf(model: Model): string {
+  const count = new Map<string, number>();
+  for (const shape of convShapes(model.config)) {
+    const name = model.variants.conv(shape);
+    count.set(name, (count.get(name) ?? 0) + 1);
+  }
+  return [...count].map(([name, n]) => `${n} ${name}`).join(', ');
+}
+
 /** This project's, as its users run it: Model.load and sample(). */
-export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engine => ({
-  name: dtype === 'f32' ? 'ours' : 'ours, f16',
+export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: Way = 'default'): Engine => ({
+  name: `ours${dtype === 'f32' ? '' : ', f16'}${way === 'default' ? '' : `, ${way}`}`,
   async open({ network, batch, xT, labels }) {
     const gpu = await openGpu(await entry());
-    const model = await Model.load(gpu, network.files, { dtype });
+    const model = await Model.load(gpu, network.files, loadOptions(network, dtype, way));
+    const ways = waysOf(model);
+    if (VARIANTS.includes(way as ConvVariant) && !ways.includes(` ${way}`))
+      throw new Error(`no convolution of ${network.name} goes by ${way}`);
     const { inChannels, sampleSize } = network.config;
     const script: number[] = [];
     return {
-      note: '',
+      note: way === 'default' ? '' : `shapes: ${ways}`,
       async predict(t) {
         const shape = [batch, inChannels, ...sampleSize!] as const;
         const timestep = new Float32Array(batch).fill(t);
@@ -169,8 +206,9 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType): Engin
   },
 });
 
-/** Each dispatch again and again, in submits of about 20 ms: the best of three. What it writes is of no interest. */
+/** Each dispatch again and again, by the GPU's clock, or else in submits of about 20 ms: the best of three. */
 async function profile(gpu: Gpu, recording: Recording): Promise<Dispatched[]> {
+  if (hasTimestamps(gpu)) return timestamps(gpu, recording);
   const out: Dispatched[] = [];
   for (const [i, { label }] of recording.commands.entries()) {
     const time = (times: number) => replayTime(gpu, recording, times, { from: i, to: i + 1 });

@@ -4,7 +4,7 @@ import type { Gpu } from '../../src/gpu/device.ts';
 import { openGpu } from '../../src/gpu/device.ts';
 import { normals, STREAM_X_T } from '../../src/schedule/noise.ts';
 import { measureAdapter, type AdapterFigures } from './adapter.ts';
-import { ours, type Engine } from './engine.ts';
+import { ours, type Engine, type Way } from './engine.ts';
 import { compare, type Contender, type Failure, type Protocol, type Timing } from './measure.ts';
 import { LAYER, LAYERS, openLayer, openNetwork, type OpenFolder } from './networks.ts';
 import { ort } from './ort.ts';
@@ -47,8 +47,8 @@ const TOLERANCE = { f32: 2e-3, f16: 5e-2 };
 export const ENGINES = ['ours', 'ours-f16', 'ort', 'ort+capture', 'ort-jsep', 'ort-jsep+capture', 'tfjs'];
 
 function engineOf(name: string, place: Place): Engine {
-  if (name === 'ours') return ours(place.gpu, 'f32');
-  if (name === 'ours-f16') return ours(place.gpu, 'f16');
+  const [own, way] = name.split('+') as [string, Way?];
+  if (own === 'ours' || own === 'ours-f16') return ours(place.gpu, own === 'ours' ? 'f32' : 'f16', way);
   if (name === 'tfjs') return tfjs(place.load);
   // ort, ort-jsep; +capture; +layer, +fused: other spellings of norm and attention, to try what is fastest.
   const [build, ...options] = name.split('+');
@@ -93,7 +93,11 @@ export async function runSpec(
         labels,
       });
     };
-    return { name: engine.name, tolerance: engineName.endsWith('f16') ? TOLERANCE.f16 : TOLERANCE.f32, open };
+    return {
+      name: engine.name,
+      tolerance: engineName.startsWith('ours-f16') ? TOLERANCE.f16 : TOLERANCE.f32,
+      open,
+    };
   };
   const T = network?.schedule.T ?? 1;
   const { timings, failures } = await compare(spec.engines.map(contender), {

@@ -14,34 +14,7 @@ import { parseUNetConfig } from '../../src/unet/config.ts';
 import type { DType } from '../../src/tensor.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { randomModel } from '../helpers/random_model.ts';
-
-export const CELEBAHQ_256 = {
-  _class_name: 'UNet2DModel',
-  act_fn: 'silu',
-  attention_head_dim: null,
-  block_out_channels: [128, 128, 256, 256, 512, 512],
-  center_input_sample: false,
-  down_block_types: [
-    'DownBlock2D',
-    'DownBlock2D',
-    'DownBlock2D',
-    'DownBlock2D',
-    'AttnDownBlock2D',
-    'DownBlock2D',
-  ],
-  downsample_padding: 0,
-  flip_sin_to_cos: false,
-  freq_shift: 1,
-  in_channels: 3,
-  layers_per_block: 2,
-  mid_block_scale_factor: 1,
-  norm_eps: 1e-6,
-  norm_num_groups: 32,
-  out_channels: 3,
-  sample_size: 256,
-  time_embedding_type: 'positional',
-  up_block_types: ['UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D'],
-};
+import { CELEBAHQ_256 } from './networks.ts';
 
 /** @returns the exit code: 0 when the step came out finite and the peak of buffers was the planned one */
 export async function large(dtype: DType): Promise<number> {

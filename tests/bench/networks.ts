@@ -40,6 +40,35 @@ export type OpenFolder = (path: string) => Promise<ModelFiles | null>;
 const block = (kind: 'Down' | 'Up', attends: readonly boolean[]): string[] =>
   attends.map((attn) => `${attn ? 'Attn' : ''}${kind}Block2D`);
 
+/** google/ddpm-ema-celebahq-256: 113.7 million parameters. */
+export const CELEBAHQ_256 = {
+  _class_name: 'UNet2DModel',
+  act_fn: 'silu',
+  attention_head_dim: null,
+  block_out_channels: [128, 128, 256, 256, 512, 512],
+  center_input_sample: false,
+  down_block_types: [
+    'DownBlock2D',
+    'DownBlock2D',
+    'DownBlock2D',
+    'DownBlock2D',
+    'AttnDownBlock2D',
+    'DownBlock2D',
+  ],
+  downsample_padding: 0,
+  flip_sin_to_cos: false,
+  freq_shift: 1,
+  in_channels: 3,
+  layers_per_block: 2,
+  mid_block_scale_factor: 1,
+  norm_eps: 1e-6,
+  norm_num_groups: 32,
+  out_channels: 3,
+  sample_size: 256,
+  time_embedding_type: 'positional',
+  up_block_types: ['UpBlock2D', 'AttnUpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D', 'UpBlock2D'],
+};
+
 /** Configs without a checkpoint of their own: weights are random. */
 const CONFIGS: Readonly<Record<string, object>> = {
   /** 4.4 M parameters, attention at 16 x 16. */
@@ -68,6 +97,7 @@ const CONFIGS: Readonly<Record<string, object>> = {
     freq_shift: 1,
     norm_eps: 1e-6,
   },
+  'celebahq-256': CELEBAHQ_256,
 };
 /** Where the checkpoints lie. */
 const FOLDERS: Readonly<Record<string, string>> = {
@@ -75,6 +105,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   avatars: 'weights/avatars',
   anime64: '../shared/peers/keras-ddpm-anime64',
 };
+/** A folder of weights/ counts as a network, too. */
 export const NETWORKS = [...Object.keys(FOLDERS), ...Object.keys(CONFIGS)];
 export const LAYERS: Readonly<Record<string, readonly [Layer['kind'], number]>> = {
   'conv3-32': ['conv3', 32],
@@ -138,7 +169,7 @@ export async function openNetwork(name: string, open: OpenFolder): Promise<Netwo
     const config = madeConfig(name);
     return finish(folderOf(name, config, randomWeights(expectedParameters(parseUNetConfig(config, name)))));
   }
-  const files = await open(FOLDERS[name]!);
+  const files = await open(FOLDERS[name] ?? `weights/${name}`);
   if (!files || !(await files.read(name === 'anime64' ? 'model.json' : 'unet/config.json'))) return null;
   if (name !== 'anime64') return finish(files);
   const { config, tensors } = await convertTfjs(files);

@@ -2,14 +2,11 @@
 
 import { httpFiles } from '../../src/weights/files.ts';
 import { adapterFigures, runSpec, type Place, type Spec } from './job.ts';
+import { loadRival } from './rivals.ts';
 
 const place: Place = {
   gpu: () => Promise.resolve(navigator.gpu),
-  load: (name) => {
-    if (name === '@tensorflow/tfjs-core') return import('@tensorflow/tfjs-core');
-    if (name === '@tensorflow/tfjs-backend-webgpu') return import('@tensorflow/tfjs-backend-webgpu');
-    return import(/* @vite-ignore */ name);
-  },
+  load: loadRival,
   open: (path) => Promise.resolve(httpFiles(new URL(`/files/${path.replace('../', '')}/`, location.href))),
   ortBase: new URL('/ort/', location.href).href,
 };

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { Browser, Page, Route } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { CELEBAHQ_256 } from '../bench/large.ts';
+import { CELEBAHQ_256 } from '../bench/networks.ts';
 import { sha256 } from '../helpers/model_server.ts';
 import { launchBrowser, OUTPUT, serveSite } from './browser.ts';
 import { watchPage } from './watch.ts';

@@ -12,7 +12,7 @@ import { readRecipe, RECIPE_KEYWORD } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { example, pack } from '../package/packed.ts';
 import { contrasts } from './contrast.ts';
-import { PACKAGE, serveElement, type Site } from './page.ts';
+import { PACKAGE, serveElement, type Site, VERSION } from './page.ts';
 
 let site: Site;
 let browser: Browser;
@@ -353,7 +353,7 @@ it('two versions on a page: the first stays, nothing throws', async () => {
     const all = document.querySelector('diffusion-sampler')!;
     return (all.constructor as typeof DiffusionSampler).version;
   });
-  expect(el).toBe('0.1.0');
+  expect(el).toBe(VERSION);
   expect(errors).toEqual([]);
   expect(warnings.join()).toContain('9.9.9');
   await page.close();
@@ -361,8 +361,8 @@ it('two versions on a page: the first stays, nothing throws', async () => {
 
 it('one file from another origin, as from a CDN, in a page of the author’s own: the tag of docs/embed.md', async () => {
   const [tags] = /<script[\s\S]*?<\/diffusion-sampler>/.exec(readFileSync('docs/embed.md', 'utf8'))!;
-  const cdn = /https:\/\/cdn\.jsdelivr\.net\/npm\/diffusion-sampler@[\d.]+\/dist\//;
-  expect(tags).toMatch(cdn);
+  const cdn = '"/dist/';
+  expect(tags).toContain(cdn);
   const context = await browser.newContext();
   await context.route('http://cdn.localhost/**', async (route) => {
     const response = await route.fetch({
@@ -373,7 +373,7 @@ it('one file from another origin, as from a CDN, in a page of the author’s own
   await context.route('http://author.localhost/', (route) =>
     route.fulfill({
       contentType: 'text/html',
-      body: `<!doctype html><link rel="icon" href="data:,">${tags.replace(cdn, 'http://cdn.localhost/pkg/')}`,
+      body: `<!doctype html><link rel="icon" href="data:,">${tags.replace(cdn, '"http://cdn.localhost/pkg/')}`,
     }),
   );
   const page = await context.newPage();

@@ -8,6 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { OUTPUT } from '../browser/browser.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Of the package, as package.json has it. */
+export const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  version: string;
+};
 export const PACKAGE = join(OUTPUT, 'package');
 
 const TYPES: Record<string, string> = {
@@ -23,9 +27,13 @@ export interface Site {
   readonly server: Server;
 }
 
+/** Builds the package into PACKAGE. */
+export const buildPackage = (): void =>
+  void execFileSync(process.execPath, [join(ROOT, 'tools/package.mjs'), PACKAGE], { cwd: ROOT });
+
 /** Builds the package and serves it at /pkg/, and once more, as another version, at /other/. */
 export async function serveElement(): Promise<Site> {
-  execFileSync(process.execPath, [join(ROOT, 'tools/package.mjs'), PACKAGE], { cwd: ROOT });
+  buildPackage();
   const pages = new Map<string, { html: string; headers: Record<string, string> }>();
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url!, 'http://localhost');
@@ -42,7 +50,7 @@ export async function serveElement(): Promise<Site> {
     }
     let bytes: Buffer | string = readFileSync(file);
     if (pathname.startsWith('/other/') && file.endsWith('.js'))
-      bytes = bytes.toString().replaceAll('`0.1.0`', '`9.9.9`').replaceAll('"0.1.0"', '"9.9.9"');
+      bytes = bytes.toString().replaceAll(`\`${VERSION}\``, '`9.9.9`').replaceAll(`"${VERSION}"`, '"9.9.9"');
     response.writeHead(200, {
       'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
       'access-control-allow-origin': '*', // as every CDN

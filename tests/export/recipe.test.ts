@@ -22,6 +22,7 @@ import { Player } from '../../src/session/player.ts';
 import { Runtime } from '../../src/runtime.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
+import type { Sampler } from '../../src/schedule/context.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { refusal } from '../helpers/refusal.ts';
@@ -110,6 +111,8 @@ it('what a recipe cannot hold is refused, not rounded', () => {
   init[5] = 0.123;
   expect(refusal(() => makeRecipe(source, { init }, shape)).code).toBe('bad-input');
   expect(refusal(() => makeRecipe(source, { xT: init }, shape)).code).toBe('bad-input');
+  const sampler = { title: 'Mine', options: [], make: () => [] } as unknown as Sampler;
+  expect(refusal(() => makeRecipe(source, { sampler }, shape)).code).toBe('bad-input');
 });
 
 describe('what is not a recipe', () => {

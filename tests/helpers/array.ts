@@ -59,6 +59,9 @@ export function worst(
   return { used, at };
 }
 
+/** The largest share of a tolerance that a comparison took since it was set to null: tools/gpu reports it of each test. */
+export const observed: { share: number | null } = { share: null };
+
 /** |actual - wanted| <= atol + rtol |wanted|, everywhere; says how much of the tolerance the worst place took. */
 export function expectClose(
   actual: ArrayLike<number>,
@@ -68,6 +71,7 @@ export function expectClose(
 ): void {
   expect(actual.length, `${what}: length`).toBe(wanted.length);
   const { used, at } = worst(actual, wanted, tolerance);
+  observed.share = Math.max(observed.share ?? 0, used);
   const { atol, rtol } = tolerance;
   expect(
     used,

@@ -6,7 +6,7 @@ import { main } from '../../src/cli/main.ts';
 import { parse } from '../../src/demo/fragment.ts';
 import { SAMPLERS as PAGE } from '../../src/demo/options.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
-import type { Sampler } from '../../src/schedule/context.ts';
+import type { Sampler, SamplerContext } from '../../src/schedule/context.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SAMPLERS, SCHEDULERS } from '../../src/schedule/samplers.ts';
 import { SOLVERS } from '../../src/views/solvers.ts';
@@ -112,4 +112,45 @@ An evaluation is one pass of the network; a guided run takes two passes at once.
 ${table.join('\n')}
 `;
   await expect(text).toMatchFileSnapshot('../../docs/samplers.md');
+});
+
+describe('a sampler that is not in the registry', () => {
+  const { euler } = SAMPLERS;
+
+  it('makes the steps of the run, with the run’s context', () => {
+    const steps = makeSteps(config, { sampler: { ...euler, title: 'Mine' }, steps: 7, sigmas: 'karras' });
+    expect(steps).toEqual(makeSteps(config, { scheduler: 'euler', steps: 7, sigmas: 'karras' }));
+    const shifted = makeSteps(config, { sampler: euler, steps: 7, startStep: 3 });
+    expect(shifted.map(({ index }) => index)).toEqual([3, 4, 5, 6]);
+  });
+
+  it.each<[string, object, RegExp]>([
+    ['beside a scheduler', { sampler: euler, scheduler: 'ddim' }, /Leave scheduler/],
+    ['without make', { sampler: { ...euler, make: undefined } }, /no title, options or make/],
+    [
+      'with an option that it does not list',
+      { sampler: { ...euler, title: 'Mine' }, eta: 1 },
+      /scheduler is Mine/,
+    ],
+    ['without steps', { sampler: { ...euler, make: () => [] } }, /makes no steps/],
+    [
+      'with a NaN',
+      {
+        sampler: { ...euler, make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, sigma: NaN })) },
+      },
+      /not finite/,
+    ],
+    [
+      'with too long a history',
+      {
+        sampler: {
+          ...euler,
+          make: (c: SamplerContext) => euler.make(c).map((s) => ({ ...s, history: Array(7).fill({ x: 1 }) })),
+        },
+      },
+      /history of more than 6/,
+    ],
+  ])('is refused %s', (_, options, message) => {
+    expect(() => makeSteps(config, options)).toThrow(message);
+  });
 });

@@ -12,7 +12,7 @@ import type { DType, Shape } from '../../src/tensor.ts';
 import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/record.ts';
 import { sample } from '../../src/session/sample.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
-import { CELEBAHQ_256 } from '../bench/large.ts';
+import { CELEBAHQ_256 } from '../bench/networks.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { DTYPES, narrow, useGpu } from '../helpers/gpu.ts';

@@ -4,6 +4,8 @@ import argparse
 import json
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +56,8 @@ def train(
     operation: they wait for each other once a step, which is what a machine with other work to do can afford.
     """
     args.out.mkdir(parents=True, exist_ok=True)
+    stop = threading.Event()  # SIGTERM: the last step ends, and is saved
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threads = args.threads if DEVICE == "cpu" else 1
     size = args.part or -(-args.batch // threads)
     torch.manual_seed(args.seed)
@@ -71,9 +75,10 @@ def train(
         saved = torch.load(last, weights_only=True, map_location=DEVICE)
         net.load_state_dict(saved["net"])
         ema.load_state_dict(saved["ema"])
-        opt.load_state_dict(saved["opt"])
         images, seconds = saved["images"], saved["seconds"]
-        print(f"resumed at {images} images", flush=True)
+        if "opt" in saved:
+            opt.load_state_dict(saved["opt"])
+        print(f"resumed at {images} images{'' if 'opt' in saved else ', with a new optimiser'}", flush=True)
     elif args.start:
         stored = load_file(args.start / "unet" / "diffusion_pytorch_model.safetensors")
         net.load_state_dict({k: v.float() for k, v in stored.items()})
@@ -83,13 +88,18 @@ def train(
         row = json.loads(log.splitlines()[-1])
         images, seconds = row["images"], row["seconds"]
         print(f"started from {args.start} at {images} images", flush=True)
-    began_at = images if args.start else 0
+    began_at = images if not opt.state else 0  # a new optimiser begins slowly
 
     def save() -> None:
         state = dict(net=net.state_dict(), ema=ema.state_dict(), opt=opt.state_dict(), images=images, seconds=seconds)
         torch.save(state, args.out / "next.pt")
         os.replace(args.out / "next.pt", last)
 
+    if DEVICE == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    if args.compile:
+        torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
     forward = torch.compile(net) if args.compile else net
 
     def gradients(x_0, x_t, noise, t, label):
@@ -105,16 +115,28 @@ def train(
     pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1) if DEVICE == "cpu" else None)
     losses: list[dict[str, torch.Tensor]] = []
     start = began = time.time()
-    step = 0
-    while (done := max(images / args.images, (time.time() - start) / 60 / args.minutes)) < 1:
+    step, seen = 0, images
+
+    def rate() -> None:
+        took = time.time() - start
+        print(f"after {took:.0f} s: {step} steps, {(images - seen) / took:.1f} images a second", flush=True)
+
+    early = threading.Timer(20, rate)  # a wrong setting is seen at once
+    early.daemon = True
+    early.start()
+    while not stop.is_set() and (done := max(images / args.images, (time.time() - start) / 60 / args.minutes)) < 1:
         # One generator a step: a resumed run sees the batches that it would have seen.
         g = torch.Generator().manual_seed(args.seed * 1_000_000_007 + images)
         at = torch.randint(0, count(), (args.batch,), generator=g)
         # Stratified timesteps: one uniform draw in each of `batch` equal slices of [0, T), dealt out to the parts in turn.
         t = ((torch.arange(args.batch) + torch.rand(args.batch, generator=g)) * T / args.batch).long().to(DEVICE)
         x_0, label = draw(at, g)
-        x_0 = x_0.to(DEVICE, memory_format=torch.channels_last)
-        noise = torch.randn(x_0.shape, generator=g).to(x_0)
+        if DEVICE == "cuda":  # copied while the step before computes; noise of the GPU's own, so other than on a CPU
+            x_0 = x_0.pin_memory().to(DEVICE, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            noise = torch.randn(x_0.shape, device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(g.initial_seed())).to(x_0)
+        else:
+            x_0 = x_0.to(DEVICE, memory_format=torch.channels_last)
+            noise = torch.randn(x_0.shape, generator=g).to(x_0)
         label = torch.where(torch.rand(args.batch, generator=g) < args.drop, null, label).to(DEVICE)
         ab = alpha_bar[t].view(-1, 1, 1, 1)
         x_t = ab.sqrt() * x_0 + (1 - ab).sqrt() * noise  # q(x_t | x_0), DDPM eq. 4
@@ -135,8 +157,7 @@ def train(
         step += 1
         decay = min(args.ema, (1 + images / args.batch) / (10 + images / args.batch))
         with torch.no_grad():
-            for e, p in zip(ema.parameters(), weights):
-                e.lerp_(p, 1 - decay)
+            torch._foreach_lerp_(list(ema.parameters()), weights, 1 - decay)
         losses.append({name: sum(terms[name] for terms, _ in results) for name in results[0][0]})
         if step % 50 == 0:
             now = time.time()
@@ -151,3 +172,4 @@ def train(
         if step % args.every == 0:
             save()
     save()
+    rate()

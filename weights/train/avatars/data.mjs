@@ -1,7 +1,7 @@
 /**
  * Draws avatars of DiceBear's styles into one packed file: runs/avatars/SPLIT-SIZE.bin, SIZE x SIZE x 3 bytes a picture.
  *
- *     npm ci && npm run data -- [--split train|test] [--images 280000] [--size 32] [--out ../runs/avatars]
+ *     npm ci && npm run data -- [--split train|test] [--images 280000] [--size 32] [--threads 1] [--out ../runs/avatars]
  *
  * Picture i is of style i % 14 (the order of styles.json) and of seed SPLIT/i/14 (whole part), hashed: a longer run begins
  * with the pictures of a shorter one, so it only appends, and train.py may read the file while it grows. Drawn four times
@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import * as collection from '@dicebear/collection';
 import { createAvatar } from '@dicebear/core';
 import { Resvg } from '@resvg/resvg-js';
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     split: { type: 'string', default: 'train' },
     images: { type: 'string', default: '280000' },
     size: { type: 'string', default: '32' },
+    threads: { type: 'string', default: '1' },
     out: { type: 'string', default: new URL('../runs/avatars', import.meta.url).pathname },
   },
 });
@@ -54,21 +56,57 @@ function draw(style, seed) {
   return out;
 }
 
-mkdirSync(values.out, { recursive: true });
-const file = `${values.out}/${values.split}-${size}.bin`;
-const bytes = size * size * 3;
-let i = existsSync(file) ? Math.floor(statSync(file).size / bytes) : 0;
-if (i) truncateSync(file, i * bytes); // half a picture of a run that was stopped
-const began = Date.now();
-const first = i;
-while (i < images) {
+const PART = 1400; // pictures that a thread draws before it hands them over
+
+/** Pictures `first` to before `end`. */
+function drawPart({ first, end }) {
   const part = [];
-  for (const end = Math.min(images, i + 1400); i < end; i++) {
+  for (let i = first; i < end; i++) {
     const seed = createHash('sha256').update(`${values.split}/${Math.floor(i / styles.length)}`).digest('hex');
     part.push(draw(styles[i % styles.length].style, seed));
   }
-  appendFileSync(file, Buffer.concat(part));
-  await new Promise(setImmediate); // the memory of resvg's pictures is only freed between turns
-  const ms = (Date.now() - began) / (i - first);
-  console.log(`${file}: ${i} of ${images}, ${ms.toFixed(2)} ms a picture`);
+  return Buffer.concat(part);
 }
+
+async function main() {
+  mkdirSync(values.out, { recursive: true });
+  const file = `${values.out}/${values.split}-${size}.bin`;
+  const bytes = size * size * 3;
+  const first = existsSync(file) ? Math.floor(statSync(file).size / bytes) : 0;
+  if (first) truncateSync(file, first * bytes); // half a picture of a run that was stopped
+  const began = Date.now();
+  let [asked, written] = [first, first];
+  const next = () => {
+    const part = { first: asked, end: Math.min(images, asked + PART) };
+    asked = part.end;
+    return part;
+  };
+  const drawn = new Map(); // parts that wait for one before them, by their first picture
+  const append = (part, pictures) => {
+    drawn.set(part.first, { part, pictures });
+    for (let ready; (ready = drawn.get(written)); written = ready.part.end) {
+      appendFileSync(file, ready.pictures);
+      drawn.delete(written);
+      const ms = (Date.now() - began) / (ready.part.end - first);
+      console.log(`${file}: ${ready.part.end} of ${images}, ${ms.toFixed(2)} ms a picture`);
+    }
+  };
+  await Promise.all(
+    Array.from({ length: Number(values.threads) }, async () => {
+      const worker = new Worker(process.argv[1], { argv: process.argv.slice(2) });
+      for (let part; (part = next()).first < part.end; ) {
+        const pictures = await new Promise((resolve, reject) => {
+          worker.once('message', resolve).once('error', reject);
+          worker.postMessage(part);
+        });
+        worker.removeAllListeners();
+        append(part, pictures);
+      }
+      await worker.terminate();
+    }),
+  );
+}
+
+if (isMainThread) await main();
+// The memory of resvg's pictures is only freed between turns, which messages bring.
+else parentPort.on('message', (part) => parentPort.postMessage(drawPart(part)));
