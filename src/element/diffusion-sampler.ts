@@ -27,7 +27,6 @@ import { mountLecture } from './lecture_host.ts';
 import { dress } from './look.ts';
 import { ModelRun, type RunHost } from './model_run.ts';
 import { optionsOf } from './run_options.ts';
-import { bundled } from './source.ts';
 import {
   build,
   drawPoster,
@@ -123,12 +122,7 @@ const MOST_STEP_TIME = 100;
 export class DiffusionSampler extends SamplerAttributes {
   static readonly version: string = typeof __VERSION__ === 'string' ? __VERSION__ : 'development';
   /** Where bundled models are: the folder of models.json. `weights/` beside this script, else beside the page. */
-  static get base(): string | URL | null {
-    return bundled.base;
-  }
-  static set base(value: string | URL | null) {
-    bundled.base = value;
-  }
+  static base: string | URL | null = null;
   /**
    * Which GPU to use on a machine with two, for all elements of the page: `high-performance` or `low-power`; default the
    * browser's choice. Set it before the first model loads. Chrome on Windows ignores it.
@@ -408,6 +402,7 @@ export class DiffusionSampler extends SamplerAttributes {
     const pace = paced(() => stepInterval(this.#run.player?.steps ?? 1, RUN_TIME, MOST_STEP_TIME));
     return {
       address: () => this.#address,
+      base: () => DiffusionSampler.base,
       options: (classes) => optionsOf(this, classes),
       pace,
       alternative: () => this.#alternative(),

@@ -16,6 +16,8 @@ import type { SamplerStatus } from './template.ts';
 export interface RunHost {
   /** Of the model. */
   address(): string;
+  /** The folder of the bundled models; null for `weights/` beside the script, or beside the page. */
+  base(): string | URL | null;
   /** @param classes names of the model's classes @throws bad-option */
   options(classes: readonly string[]): SampleOptions;
   pace(): Promise<void>;
@@ -58,7 +60,7 @@ export class ModelRun {
   /** What is to be downloaded: asks for the list of bundled models, or Hugging Face for that of its files. */
   describe(): Promise<ModelSource> {
     if (!this.#source) {
-      const describing = (this.#source = describe(this.#host.address()));
+      const describing = (this.#source = describe(this.#host.address(), this.#host.base()));
       describing.catch(() => {
         if (this.#source === describing) this.#source = null; // may be tried again
       });

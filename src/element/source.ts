@@ -4,13 +4,9 @@ import { DiffusionError } from '../errors.ts';
 import { runtime } from '../runtime.ts';
 import type { ModelSource } from '../weights/source.ts';
 
-/** The folder of models.json; null for `weights/` beside this script, or beside the page. */
-export const bundled: { base: string | URL | null } = { base: null };
-
 /** Looks for bundled models beside this script, then beside the page; every other address is complete. */
-export async function describe(address: string): Promise<ModelSource> {
+export async function describe(address: string, base: string | URL | null): Promise<ModelSource> {
   const page = document.baseURI;
-  const { base } = bundled;
   if (base !== null) return runtime.describe(address, { base: new URL(base, page) });
   if (!/^[\w-]+$/.test(address)) return runtime.describe(address);
   const script: string = import.meta.url;
