@@ -75,7 +75,7 @@ async function compileNetworks({ networks, dtypes }: Job): Promise<Result> {
     }),
   );
   gpu.check();
-  const asked = [...(gpu.quads ? [PROBE] : []), ...kernels.all.keys()];
+  const asked = [...(gpu.supportsQuadOps ? [PROBE] : []), ...kernels.all.keys()];
   return { adapter: gpu.adapter, asked, refused: refused.flat(), launches: kernels.launches };
 }
 
