@@ -42,7 +42,7 @@ export { SAMPLERS, SCHEDULERS, type SchedulerName } from './schedule/samplers.ts
 export type { Sampler } from './schedule/context.ts';
 export { normals, slerp } from './schedule/noise.ts';
 export type { Clip, LinearCombination, Step } from './schedule/step.ts';
-export type { DType, Shape, Tensor } from './tensor.ts';
+export type { DType, GpuTensor, GpuTensor as Tensor, Shape } from './tensor.ts';
 export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
 export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';
 export { httpFiles, type ModelFiles } from './weights/files.ts';

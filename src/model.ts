@@ -2,34 +2,34 @@
 
 import { DiffusionError } from './errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import { allocate } from './gpu/scope.ts';
-import { LEAST, run, Tape, type Recording, type Variants } from './gpu/tape.ts';
+import { buildProgram, run, type Program } from './gpu/program.ts';
 import { readTensor } from './gpu/transfer.ts';
-import { COPY_DST, STORAGE } from './gpu/usage.ts';
-import { bindingLimit, checkMemory, convShapes, planMemory, smallestRun } from './memory.ts';
-import { pack } from './ops/pack.ts';
+import { bindingLimit, checkMemory, convShapes, memoryPlan, smallestRun } from './memory.ts';
+import { kernelPolicyFor } from './ops/conv_variants.ts';
+import { FALLBACK_KERNELS, NetworkRecorder, type KernelPolicy } from './ops/kernel_policy.ts';
+import { pack } from './ops/layout_convert.ts';
 import { tune, type TuneOptions } from './ops/tune.ts';
-import { variantsFor } from './ops/variants.ts';
-import { bufferSize, recordNetwork, recordStep, type Ahead, type StepShape } from './record.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from './schedule/config.ts';
-import { normalTable } from './schedule/normal_table.ts';
 import { selfCheck } from './self_check.ts';
-import type { DType, Shape, Tensor } from './tensor.ts';
+import { recordStep, stepShapeKey, type StepShape } from './step_graph.ts';
+import { buildStep, type StepPlan } from './step_plan.ts';
+import { bufferHandle, type DType, type Shape } from './tensor.ts';
 import { checkSize, parseUNetConfig, type UNetConfig } from './unet/config.ts';
+import { recordNetwork } from './unet/network.ts';
 import { parameterCount } from './unet/parameters.ts';
-import { UNetWeights } from './unet/weights.ts';
+import { GpuWeights, WeightLayout } from './unet/weights.ts';
 import type { ModelFiles } from './weights/files.ts';
 import { loadFolder } from './weights/load.ts';
 
 export interface LoadOptions {
-  /** Storage of weights and activations; sums are in f32 always. f32 unless given. */
+  /** Storage of weights and activations; sums are always in f32. Default f32. */
   readonly dtype?: DType;
   readonly signal?: AbortSignal;
-  /** Bytes of GPU memory that the model and its runs may take; unless given, what the machine is thought to have. */
+  /** Bytes of GPU memory that the model and its runs may take; default an estimate of what the machine has. */
   readonly memory?: number;
   /**
-   * Whether the ways to compute a convolution are measured on this GPU, at most about a second at the first load; if not, a
-   * rule decides. Unless given, on a GPU they are, and on a software adapter not. Numbers differ in their last bits.
+   * Measures the variants of each convolution on this GPU, for about a second at most, at the first load; if false, a rule
+   * decides. Default true on a GPU, false on a software adapter. Numbers differ in their last bits.
    */
   readonly tune?: boolean | TuneOptions;
   /**
@@ -39,45 +39,7 @@ export interface LoadOptions {
   readonly selfCheck?: boolean;
 }
 
-export type { StepShape, TuneOptions };
-
-/** A recorded step, and the buffers that steer it. */
-export interface StepPlan {
-  readonly shape: StepShape;
-  /** x_t -> x_{t-1}: network and update. */
-  readonly step: Recording;
-  /** Fills `x` with x_T. */
-  readonly start: Recording;
-  /** The state, planar (count, C, H, W). */
-  readonly x: Tensor;
-  readonly x0Hat: Tensor;
-  /** What the sampler remembers, planar (slots * count, C, H, W); null without slots. */
-  readonly history: Tensor | null;
-  /** What the network takes from timesteps and classes, of many steps at a time; null where a step computes its own. */
-  readonly ahead: Ahead<Recording> | null;
-  /** (passes * count, 1, 1, 1): the timestep of every image that the network sees; without memory where nothing reads it. */
-  readonly timestep: Tensor;
-  /** The class of every image that the network sees, for each of the steps of `ahead`; null for an unconditional model. */
-  readonly labels: GPUBuffer | null;
-  readonly seeds: GPUBuffer;
-  readonly uniforms: GPUBuffer;
-  readonly fault: GPUBuffer;
-  readonly z: Tensor | null;
-  /** Null unless masked. */
-  readonly repaint: {
-    /** Noises the whole state (RePaint). */
-    readonly jump: Recording;
-    readonly known: Tensor;
-    readonly mask: Tensor;
-    readonly numbers: GPUBuffer;
-  } | null;
-  /** Of all images that the network sees in one step. */
-  readonly flops: number;
-  /** Bytes of GPU memory besides the weights. */
-  readonly bytes: number;
-  busy: boolean;
-  destroy(): void;
-}
+export type { StepPlan, StepShape, TuneOptions };
 
 /** A model on a GPU: owns its weights and the plan of its last run. */
 export class Model {
@@ -87,13 +49,13 @@ export class Model {
   readonly schedulerConfig: SchedulerConfig;
   /** Names of the classes; empty when the model has none. */
   readonly labels: readonly string[];
-  readonly #weights: UNetWeights;
+  readonly #weights: GpuWeights;
   readonly #memory: number | undefined;
-  #variants: Variants;
-  /** Used to build: without quads once a shader was refused. */
-  #builder: Gpu;
+  #policy: KernelPolicy;
+  /** The GPU that kernels are built for: without quad operations once the fallback kernels are in use. */
+  #kernelGpu: Gpu;
   #plan: StepPlan | null = null;
-  #compare = true;
+  #selfCheck = true;
 
   private constructor(
     gpu: Gpu,
@@ -101,12 +63,12 @@ export class Model {
     config: UNetConfig,
     schedulerConfig: SchedulerConfig,
     labels: readonly string[],
-    weights: UNetWeights,
+    weights: GpuWeights,
     memory: number | undefined,
-    variants: Variants,
+    policy: KernelPolicy,
   ) {
-    this.#variants = variants;
-    this.gpu = this.#builder = gpu;
+    this.#policy = policy;
+    this.gpu = this.#kernelGpu = gpu;
     this.label = label;
     this.config = config;
     this.schedulerConfig = schedulerConfig;
@@ -137,9 +99,15 @@ export class Model {
     const folder = await loadFolder(files, signal);
     const config = parseUNetConfig(folder.unetConfig, `config.json of ${files.label}`);
     const scheduler = parseSchedulerConfig(folder.schedulerConfig, `scheduler_config.json of ${files.label}`);
+    const layout = new WeightLayout(config, dtype);
+    const rule = kernelPolicyFor(gpu);
+    const smallest = smallestRun(config);
     checkMemory(
       gpu,
-      planMemory(config, smallestRun(config), dtype, bindingLimit(gpu), variantsFor(gpu)),
+      memoryPlan(
+        layout,
+        smallest && recordStep(config, layout, smallest, files.label, bindingLimit(gpu), rule),
+      ),
       files.label,
       dtype === 'f32' && gpu.f16
         ? 'Choose a smaller model, or load this one in f16.'
@@ -147,12 +115,12 @@ export class Model {
       memory,
     );
     const tensors = await folder.readTensors();
-    const weights = await UNetWeights.upload(gpu, config, tensors, dtype, files.label, signal);
+    const weights = await GpuWeights.upload(gpu, config, tensors, layout, files.label, signal);
     try {
       const options = { ...(signal ? { signal } : {}), ...(typeof tuning === 'object' ? tuning : {}) };
-      const variants = tuning ? await tune(gpu, convShapes(config), dtype, options) : variantsFor(gpu);
-      const model = new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory, variants);
-      model.#compare = compare;
+      const policy = tuning ? await tune(gpu, convShapes(config), dtype, options) : rule;
+      const model = new Model(gpu, files.label, config, scheduler, folder.labels, weights, memory, policy);
+      model.#selfCheck = compare;
       await model.#checkKernels();
       return model;
     } catch (error) {
@@ -176,12 +144,17 @@ export class Model {
   }
 
   /** How its layers are computed. */
-  get variants(): Variants {
-    return this.#variants;
+  get kernels(): KernelPolicy {
+    return this.#policy;
+  }
+
+  /** True if the GPU refused the usual kernels, or computed wrong numbers with them. Slower, the same pictures. */
+  get usesFallbackKernels(): boolean {
+    return this.#policy === FALLBACK_KERNELS;
   }
 
   get dtype(): DType {
-    return this.#weights.dtype;
+    return this.#weights.layout.dtype;
   }
 
   /**
@@ -213,7 +186,7 @@ export class Model {
       );
     checkSize(config, h, w, this.label);
     const labels = this.#checkLabels(inputs.labels && [...inputs.labels], n);
-    return this.#plainly(() => this.#predict(inputs, labels));
+    return this.#withFallbackKernels(() => this.#predict(inputs, labels));
   }
 
   async #predict(
@@ -226,41 +199,39 @@ export class Model {
   ): Promise<{ shape: Shape; eps: Float32Array<ArrayBuffer> }> {
     const { gpu, config } = this;
     const [n] = shape;
-    const tape = new Tape(this.variants);
-    const x = tape.pinned('sample', shape, 'f32');
-    const t = tape.pinned('timestep', [n, 1, 1, 1], 'f32');
+    const recorder = new NetworkRecorder(this.#policy);
+    const x = recorder.persistent('sample', shape, 'f32');
+    const t = recorder.persistent('timestep', [n, 1, 1, 1], 'f32');
     const continuous = labels && config.classEmbedType !== null;
-    const labelBuffer =
-      labels && !continuous
-        ? await allocate(gpu.device, 'class labels', () => this.#buffer('class_labels', n * 4, STORAGE | COPY_DST)) // prettier-ignore
-        : null;
-    const labelTensor = continuous ? tape.pinned('class_labels', [n, labels.length / n, 1, 1], 'f32') : null;
-    const vectors =
-      labelTensor && config.classEmbedType === 'identity'
-        ? pack(tape, 'class_vectors', labelTensor, { dtype: this.dtype })
-        : labelTensor;
-    const classes = vectors ?? labelBuffer;
-    const out = recordNetwork(tape, config, this.#weights, { x, timestep: t, labels: classes, passes: 1 }, bindingLimit(gpu)); // prettier-ignore
-    let recording: Recording | null = null;
+    const indices = labels && !continuous ? bufferHandle('class_labels', n * 4, 'persistent') : null;
+    const vectors = continuous
+      ? recorder.persistent('class_labels', [n, labels.length / n, 1, 1], 'f32')
+      : null;
+    const classes =
+      vectors && config.classEmbedType === 'identity'
+        ? pack(recorder, 'class_vectors', vectors, { dtype: this.dtype })
+        : (vectors ?? indices);
+    const inputs = { x, timestep: t, labels: classes, passes: 1 };
+    const { output } = recordNetwork(recorder, config, this.#weights.layout, inputs, bindingLimit(gpu));
+    let program: Program | null = null;
     try {
-      recording = await tape.build(this.#builder, 'eps');
-      gpu.device.queue.writeBuffer(x.storage.buffer!, 0, sample);
-      gpu.device.queue.writeBuffer(t.storage.buffer!, 0, timestep);
-      if (labelBuffer) gpu.device.queue.writeBuffer(labelBuffer, 0, Uint32Array.from(labels!));
-      if (labelTensor)
-        gpu.device.queue.writeBuffer(labelTensor.storage.buffer!, 0, Float32Array.from(labels!));
-      for (const piece of recording.split()) run(gpu.device, recording, piece);
-      return { shape: out.shape, eps: await readTensor(gpu, out) };
+      program = await buildProgram(this.#kernelGpu, recorder, 'eps', this.#weights.buffers);
+      const { queue } = gpu.device;
+      queue.writeBuffer(program.bufferOf(x), 0, sample);
+      queue.writeBuffer(program.bufferOf(t), 0, timestep);
+      if (indices) queue.writeBuffer(program.bufferOf(indices), 0, Uint32Array.from(labels!));
+      if (vectors) queue.writeBuffer(program.bufferOf(vectors), 0, Float32Array.from(labels!));
+      for (const range of program.timings.split()) run(gpu.device, program, range);
+      return { shape: output.shape, eps: await readTensor(gpu, program.tensorOf(output)) };
     } finally {
-      recording?.destroy();
-      labelBuffer?.destroy();
+      program?.destroy();
     }
   }
 
-  /** A plan for steps of this shape, free to use until it is given back. @throws limits-too-small, out-of-memory */
-  async takePlan(shape: StepShape): Promise<StepPlan> {
+  /** A plan for steps of this shape, for the caller alone until it is released. @throws limits-too-small, out-of-memory */
+  async acquirePlan(shape: StepShape): Promise<StepPlan> {
     const last = this.#plan;
-    if (last && !last.busy && JSON.stringify(last.shape) === JSON.stringify(shape)) {
+    if (last && !last.busy && last.key === stepShapeKey(shape)) {
       last.busy = true;
       return last;
     }
@@ -268,12 +239,12 @@ export class Model {
       last.destroy();
       this.#plan = null;
     }
-    const plan = await this.#plainly(() => this.#makePlan(shape));
+    const plan = await this.#withFallbackKernels(() => this.#makePlan(shape));
     this.#plan ??= plan;
     return plan;
   }
 
-  givePlanBack(plan: StepPlan): void {
+  releasePlan(plan: StepPlan): void {
     plan.busy = false;
     if (plan !== this.#plan) plan.destroy();
   }
@@ -287,19 +258,18 @@ export class Model {
   async #checkKernels(): Promise<void> {
     const { gpu, config, dtype } = this;
     const shapes = convShapes(config);
-    const last = this.#variants === LEAST;
     let wrong: string | null;
     try {
-      wrong = await selfCheck(this.#builder, config, shapes, dtype, this.#variants, this.#compare);
+      wrong = await selfCheck(this.#kernelGpu, config, shapes, dtype, this.#policy, this.#selfCheck);
     } catch (error) {
-      if (last || !(error instanceof DiffusionError) || error.code !== 'gpu-error') throw error;
+      const refused = error instanceof DiffusionError && error.code === 'gpu-error';
+      if (this.usesFallbackKernels || !refused) throw error;
       gpu.check(); // a device that is broken stays so
       wrong = error.what;
     }
     if (wrong === null) return;
-    if (!last) {
-      console.warn(`diffusion-sampler: fallback kernels on ${gpu.adapter}: ${wrong}`);
-      this.#useFallback();
+    if (!this.usesFallbackKernels) {
+      this.#useFallback(wrong);
       return this.#checkKernels();
     }
     console.warn(`diffusion-sampler: ${gpu.adapter}: ${wrong}`);
@@ -310,20 +280,21 @@ export class Model {
     );
   }
 
-  #useFallback(): void {
-    this.#variants = LEAST;
-    this.#builder = { ...this.gpu, quads: false };
+  #useFallback(why: string): void {
+    console.warn(`diffusion-sampler: fallback kernels on ${this.gpu.adapter}: ${why}`);
+    this.#policy = FALLBACK_KERNELS;
+    this.#kernelGpu = { ...this.gpu, supportsQuadOps: false };
   }
 
-  /** If the driver refuses a shader, builds once more with the fallback kernels: slower, but they run. */
-  async #plainly<R>(build: () => Promise<R>): Promise<R> {
+  /** Builds once more with the fallback kernels, which are slower, if the driver refuses a shader. */
+  async #withFallbackKernels<R>(build: () => Promise<R>): Promise<R> {
     try {
       return await build();
     } catch (error) {
       const refused = error instanceof DiffusionError && error.code === 'gpu-error';
-      if (!refused || this.#variants === LEAST) throw error;
-      this.gpu.check(); // a device that is broken stays so
-      this.#useFallback();
+      if (!refused || this.usesFallbackKernels) throw error;
+      this.gpu.check(); // a lost device stays lost
+      this.#useFallback(error.message);
       await this.#checkKernels();
       return build();
     }
@@ -331,59 +302,17 @@ export class Model {
 
   async #makePlan(shape: StepShape): Promise<StepPlan> {
     const { gpu, config, label } = this;
-    const limit = bindingLimit(gpu);
-    const planned = planMemory(config, shape, this.dtype, limit, this.variants);
+    const { layout, buffers } = this.#weights;
+    const graph = recordStep(config, layout, shape, label, bindingLimit(gpu), this.#policy);
+    const memory = memoryPlan(layout, graph);
     checkMemory(
       gpu,
-      planned,
+      memory,
       `${shape.count} x ${shape.height} x ${shape.width} with ${label}`,
       'Draw fewer pictures at a time, or smaller ones.',
       this.#memory,
     );
-    const buffers: GPUBuffer[] = [];
-    const make = (name: string, bytes: number, usage: number): GPUBuffer => {
-      const buffer = this.#buffer(name, bytes, usage);
-      buffers.push(buffer);
-      return buffer;
-    };
-    const built: Recording[] = [];
-    const build = async (recorded: Tape, name: string): Promise<Recording> => {
-      const recording = await recorded.build(this.#builder, name);
-      built.push(recording);
-      return recording;
-    };
-    const destroy = (): void => {
-      built.forEach((recording) => recording.destroy());
-      buffers.forEach((buffer) => buffer.destroy());
-    };
-    try {
-      const what = `${shape.count} x ${shape.height} x ${shape.width} with ${label}`;
-      const recorded = await allocate(gpu.device, what, () => {
-        const made = recordStep(config, this.#weights, shape, make, label, limit, this.variants);
-        gpu.device.queue.writeBuffer(made.normalTable, 0, normalTable);
-        return made;
-      });
-      const { known, mask, repaintNumbers } = recorded;
-      const step = await build(recorded.step, label);
-      const start = await build(recorded.start, 'x_T');
-      const jump = recorded.jump && (await build(recorded.jump, 'jump'));
-      const { ahead } = recorded;
-      return {
-        ...recorded,
-        shape,
-        step,
-        start,
-        ahead: ahead && { ...ahead, tables: await build(ahead.tables, `${label}.times`) },
-        repaint: jump && { jump, known: known!, mask: mask!, numbers: repaintNumbers! },
-        flops: recorded.step.flops,
-        bytes: planned.working,
-        busy: true,
-        destroy,
-      };
-    } catch (error) {
-      destroy();
-      throw error;
-    }
+    return buildStep(this.#kernelGpu, graph, shape, buffers, label, memory.working);
   }
 
   #checkLabels(labels: readonly number[] | null, n: number): readonly number[] | null {
@@ -423,9 +352,5 @@ export class Model {
         `${this.label} knows 0 to ${classes - 1}.`,
       );
     return labels;
-  }
-
-  #buffer(label: string, bytes: number, usage: number): GPUBuffer {
-    return this.gpu.device.createBuffer({ label, size: bufferSize(bytes), usage });
   }
 }

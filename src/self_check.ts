@@ -7,18 +7,19 @@
 
 import type { Gpu } from './gpu/device.ts';
 import { allocate, scoped } from './gpu/scope.ts';
-import { run, Tape, type ConvShape, type Variants } from './gpu/tape.ts';
+import { buildProgram, run, type BufferMap } from './gpu/program.ts';
 import { readBuffer } from './gpu/transfer.ts';
 import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from './gpu/usage.ts';
 import { attention } from './ops/attention.ts';
 import { conv2d } from './ops/conv2d.ts';
+import { NetworkRecorder, type ConvShape, type KernelPolicy } from './ops/kernel_policy.ts';
 import { groupNorm } from './ops/group_norm.ts';
-import { packMatrix, toDType } from './ops/packing.ts';
+import { packMatrix, toDType } from './ops/weight_layout.ts';
 import { TOLERANCE } from './ops/tune.ts';
 import { packUpdateStep, update } from './ops/update.ts';
 import { keyOf, normals, STREAM_Z } from './schedule/noise.ts';
 import { normalTable } from './schedule/normal_table.ts';
-import { blocks, scalars, type DType, type Shape, type Tensor } from './tensor.ts';
+import { blocks, bufferHandle, makeTensor, scalars, type BufferHandle, type DType, type Layout, type Shape, type Tensor } from './tensor.ts'; // prettier-ignore
 import type { UNetConfig } from './unet/config.ts';
 import { f16ToF32, f32ToF16 } from './weights/half.ts';
 
@@ -35,7 +36,7 @@ interface Check {
 const checked = new WeakMap<GPUDevice, Map<string, Promise<string | null>>>();
 
 /**
- * @param gpu with `quads` as the kernels will use them
+ * @param gpu with `supportsQuadOps` as the kernels will use them
  * @param shapes of the model's convolutions; one of each variant is checked, the smallest
  * @param compare false runs everything, and believes it (for devices that only compile)
  * @returns null if all is right, else what is wrong, for the console
@@ -46,27 +47,30 @@ export async function selfCheck(
   config: UNetConfig,
   shapes: readonly ConvShape[],
   dtype: DType,
-  variants: Variants,
+  policy: KernelPolicy,
   compare = true,
 ): Promise<string | null> {
   let known = checked.get(gpu.device);
   if (!known) checked.set(gpu.device, (known = new Map()));
-  const buffers: GPUBuffer[] = [];
-  const tape = new Tape(variants);
-  const make = new KnownNumbers(gpu, tape, dtype, buffers);
+  const buffers = new Map<BufferHandle, GPUBuffer>();
+  const recorder = new NetworkRecorder(policy);
+  const make = new KnownNumbers(gpu, recorder, dtype, buffers);
   try {
     const checks = await allocate(gpu.device, 'checking the kernels', () => [
-      ...ofEachVariant(shapes, variants).map((shape) => checkConv(make, shape)),
+      ...ofEachVariant(shapes, policy).map((shape) => checkConv(make, shape)),
       checkNorm(make, config),
       checkAttention(make, config),
       checkUpdate(make, config),
     ]);
-    const key = tape.dispatches
-      .map((d) => `${d.shader.name} ${d.workgroupSize} ${d.dtype} ${gpu.quads} ${JSON.stringify(d.defines)}`)
+    const key = recorder.dispatches
+      .map(
+        (d) =>
+          `${d.shader.name} ${d.workgroupSize} ${d.dtype} ${gpu.supportsQuadOps} ${JSON.stringify(d.defines)}`,
+      )
       .join();
     let result = known.get(key);
     if (!result) {
-      known.set(key, (result = runChecks(gpu, tape, checks, compare)));
+      known.set(key, (result = runChecks(gpu, recorder, checks, buffers, compare)));
       result.catch(() => known.delete(key)); // a failed one may be tried again
     }
     return await result;
@@ -76,12 +80,12 @@ export async function selfCheck(
 }
 
 /** The smallest shape of each variant that the policy chooses. */
-function ofEachVariant(shapes: readonly ConvShape[], variants: Variants): ConvShape[] {
+function ofEachVariant(shapes: readonly ConvShape[], policy: KernelPolicy): ConvShape[] {
   const least = new Map<string, ConvShape>();
   const work = ({ cIn, cOut, size, h, w }: ConvShape): number =>
     cIn * cOut * size ** 2 + (cIn + cOut) * h * w;
   for (const shape of shapes) {
-    const key = `${variants.conv(shape)} ${shape.size === 1}`;
+    const key = `${policy.conv(shape)} ${shape.size === 1}`;
     const before = least.get(key);
     if (!before || work(shape) < work(before)) least.set(key, shape);
   }
@@ -90,18 +94,19 @@ function ofEachVariant(shapes: readonly ConvShape[], variants: Variants): ConvSh
 
 async function runChecks(
   gpu: Gpu,
-  tape: Tape,
+  recorder: NetworkRecorder,
   checks: readonly Check[],
+  buffers: BufferMap,
   compare: boolean,
 ): Promise<string | null> {
-  for (const { out } of checks) out.storage.pinned = true;
-  const recording = await tape.build(gpu, 'self-check');
+  for (const { out } of checks) recorder.keep(out);
+  const program = await buildProgram(gpu, recorder, 'self-check', buffers);
   try {
-    const { refused } = scoped(gpu.device, () => run(gpu.device, recording));
+    const { refused } = scoped(gpu.device, () => run(gpu.device, program));
     const refusal = await refused;
     if (refusal) return refusal.message;
     const results = await Promise.all(
-      checks.map(({ out }) => readBuffer(gpu, out.storage.buffer!, out.storage.bytes)),
+      checks.map(({ out }) => readBuffer(gpu, program.bufferOf(out), out.storage.bytes)),
     );
     if (!compare) return null;
     for (const [i, check] of checks.entries()) {
@@ -110,7 +115,7 @@ async function runChecks(
     }
     return null;
   } finally {
-    recording.destroy();
+    program.destroy();
   }
 }
 
@@ -128,15 +133,15 @@ function differs({ kernel, dtype, expected }: Check, bytes: ArrayBuffer): string
 
 /** Makes inputs of pseudo-random numbers, and remembers them as the GPU stores them. */
 class KnownNumbers {
-  readonly tape: Tape;
+  readonly recorder: NetworkRecorder;
   readonly dtype: DType;
   readonly #gpu: Gpu;
-  readonly #buffers: GPUBuffer[];
+  readonly #buffers: Map<BufferHandle, GPUBuffer>;
   #state = 1;
 
-  constructor(gpu: Gpu, tape: Tape, dtype: DType, buffers: GPUBuffer[]) {
+  constructor(gpu: Gpu, recorder: NetworkRecorder, dtype: DType, buffers: Map<BufferHandle, GPUBuffer>) {
     this.#gpu = gpu;
-    this.tape = tape;
+    this.recorder = recorder;
     this.dtype = dtype;
     this.#buffers = buffers;
   }
@@ -150,18 +155,26 @@ class KnownNumbers {
     });
   }
 
-  buffer(
-    data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
-    usage = STORAGE | COPY_DST,
-    dtype = this.dtype,
-  ): GPUBuffer {
-    const bytes = data instanceof Float32Array ? toDType(data, dtype) : data;
-    const size = Math.ceil(bytes.byteLength / 16) * 16;
+  /** A buffer with these numbers; floats in the dtype of the check. */
+  buffer(data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, uniform = false): BufferHandle {
+    const bytes = data instanceof Float32Array ? toDType(data, this.dtype) : data;
+    const handle = bufferHandle('self-check', bytes.byteLength, 'external', uniform);
+    this.#fill(handle, bytes);
+    return handle;
+  }
+
+  #tensor(shape: Shape, dtype: DType, layout: Layout, data: Float32Array<ArrayBuffer>): Tensor {
+    const tensor = makeTensor('x', shape, dtype, layout, 'external');
+    this.#fill(tensor.storage, toDType(data, dtype));
+    return tensor;
+  }
+
+  #fill(handle: BufferHandle, data: ReturnType<typeof toDType> | Uint32Array<ArrayBuffer>): void {
     const { device } = this.#gpu;
-    const buffer = device.createBuffer({ label: 'self-check', size, usage });
-    device.queue.writeBuffer(buffer, 0, bytes.buffer);
-    this.#buffers.push(buffer);
-    return buffer;
+    const usage = handle.uniform ? UNIFORM | COPY_DST : STORAGE | COPY_SRC | COPY_DST;
+    const buffer = device.createBuffer({ label: handle.label, size: handle.bytes, usage });
+    device.queue.writeBuffer(buffer, 0, data);
+    this.#buffers.set(handle, buffer);
   }
 
   /** A tensor in blocks of four channels, and its numbers by channel and pixel. Padding lanes hold zero. */
@@ -169,16 +182,14 @@ class KnownNumbers {
     const [, c, h, w] = shape;
     const stored = this.numbers(scalars(shape, 'c4'), spread);
     for (let k = c; k < blocks(c) * 4; k++) for (let p = 0; p < h * w; p++) stored[indexOf(shape, k, p)] = 0;
-    const tensor = this.tape.pinned('x', shape, this.dtype, 'c4');
-    tensor.storage.buffer = this.buffer(stored);
+    const tensor = this.#tensor(shape, this.dtype, 'c4', stored);
     return { tensor, at: (k, p) => stored[indexOf(shape, k, p)]! };
   }
 
   /** A planar tensor of f32, and its numbers. */
   planar(shape: Shape): { tensor: Tensor; data: Float32Array<ArrayBuffer> } {
     const data = this.numbers(scalars(shape, 'planar'), 1, 'f32');
-    const tensor = this.tape.pinned('x', shape, 'f32', 'planar');
-    tensor.storage.buffer = this.buffer(data, STORAGE | COPY_SRC | COPY_DST, 'f32');
+    const tensor = this.#tensor(shape, 'f32', 'planar', data);
     return { tensor, data };
   }
 }
@@ -188,14 +199,14 @@ const indexOf = ([, , h, w]: Shape, c: number, pixel: number): number =>
   ((c >> 2) * h * w + pixel) * 4 + (c & 3);
 
 function checkConv(make: KnownNumbers, { cIn, cOut, size, stride, h, w }: ConvShape): Check {
-  const { tape, dtype } = make;
+  const { recorder, dtype } = make;
   const [hIn, wIn] = [h * stride, w * stride];
   const x = make.blocked([1, cIn, hIn, wIn]);
   const weight = make.numbers(cOut * cIn * size ** 2, Math.sqrt(3 / (cIn * size ** 2)));
   const bias = make.numbers(blocks(cOut) * 4, 1);
   const packed = make.buffer(packMatrix(weight, cOut, cIn, size));
   const weights = { weight: packed, bias: make.buffer(bias), cIn, cOut, size };
-  const out = conv2d(tape, 'self-check.conv2d', x.tensor, weights, { stride });
+  const out = conv2d(recorder, 'self-check.conv2d', x.tensor, weights, { stride });
   const around = (size - 1) / 2;
   const expected = (): Map<number, number> => {
     const wanted = new Map<number, number>();
@@ -217,18 +228,18 @@ function checkConv(make: KnownNumbers, { cIn, cOut, size, stride, h, w }: ConvSh
     }
     return wanted;
   };
-  const variant = tape.variants.conv({ cIn, cOut, size, stride, h, w });
+  const variant = recorder.policy.conv({ cIn, cOut, size, stride, h, w });
   return { kernel: `conv2d (${variant}, ${size} x ${size})`, out, dtype, expected };
 }
 
 function checkNorm(make: KnownNumbers, config: UNetConfig): Check {
-  const { tape, dtype } = make;
+  const { recorder, dtype } = make;
   const [c, groups] = [config.blockOutChannels[0]!, config.normNumGroups];
   const x = make.blocked([1, c, 8, 8]);
   const [gamma, beta] = [make.numbers(blocks(c) * 4, 1), make.numbers(blocks(c) * 4, 1)];
   const eps = 1e-5;
   const weights = { gamma: make.buffer(gamma), beta: make.buffer(beta), channels: c };
-  const out = groupNorm(tape, 'self-check.group_norm', x.tensor, weights, {
+  const out = groupNorm(recorder, 'self-check.group_norm', x.tensor, weights, {
     groups,
     eps,
     activation: 'silu',
@@ -252,12 +263,12 @@ function checkNorm(make: KnownNumbers, config: UNetConfig): Check {
 }
 
 function checkAttention(make: KnownNumbers, config: UNetConfig): Check {
-  const { tape, dtype } = make;
+  const { recorder, dtype } = make;
   const c = config.blockOutChannels.at(-1)!;
   const shape: Shape = [1, c, 8, 8];
   const d = config.attentionHeadDim && c % config.attentionHeadDim === 0 ? config.attentionHeadDim : c;
   const [q, k, v] = [make.blocked(shape, 2), make.blocked(shape, 2), make.blocked(shape)];
-  const out = attention(tape, 'self-check.attention', q.tensor, k.tensor, v.tensor, c / d);
+  const out = attention(recorder, 'self-check.attention', q.tensor, k.tensor, v.tensor, c / d);
   const expected = (): Map<number, number> => {
     const wanted = new Map<number, number>();
     for (let head = 0; head < c / d; head++)
@@ -283,7 +294,7 @@ function checkAttention(make: KnownNumbers, config: UNetConfig): Check {
 
 /** x <- 0.5 x + 0.25 x0Hat - 0.75 m + sigma z, x0Hat = clamp(2 x - m, -1, 1), m guided by 3 if there are classes. */
 function checkUpdate(make: KnownNumbers, config: UNetConfig): Check {
-  const { tape } = make;
+  const { recorder } = make;
   const [n, c] = [2, config.inChannels];
   const size = c * 64;
   const guided = config.numClassEmbeds !== null;
@@ -293,11 +304,11 @@ function checkUpdate(make: KnownNumbers, config: UNetConfig): Check {
   const output = make.planar([guided ? 2 * n : n, outputs, 8, 8]);
   const seeds = [7, 2 ** 33 + 9];
   const step = { x0_x: 2, x0_m: -1, clip: 1, sigma: 0.5, guidance: 3, index: 5, mix: [[0.5, 0.25, -0.75]] };
-  update(tape, 'self-check.update', {
+  update(recorder, 'self-check.update', {
     x: x.tensor,
     x0Hat: make.planar([n, c, 8, 8]).tensor,
     output: output.tensor,
-    step: make.buffer(new Uint32Array(packUpdateStep(step)), UNIFORM | COPY_DST),
+    step: make.buffer(new Uint32Array(packUpdateStep(step)), true),
     fault: make.buffer(new Uint32Array(4)),
     z: {
       seeds: make.buffer(Uint32Array.from(seeds.flatMap(keyOf))),

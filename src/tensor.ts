@@ -1,10 +1,10 @@
 /**
- * Shapes and tensors. No WebGPU calls here.
+ * Shapes, tensors and the handles of their memory. No WebGPU calls here.
  *
  * Layouts. A tensor is (N, C, H, W), always four numbers; a vector per image is (N, C, 1, 1).
- * - `planar`: plain row-major NCHW, one scalar after the other. The state x_t, noise, what goes in and out.
- * - `c4`: channels in blocks of four, one vec4 a pixel: element (n, c, h, w) is lane c % 4 of the vec4 at
- *   ((n * ceil(C / 4) + floor(c / 4)) * H + h) * W + w. Lanes past C hold zero. Everything inside the network.
+ * - `planar`: row-major NCHW, one scalar after the other. The state x_t, noise, inputs and outputs.
+ * - `c4` (NC4HW4): channels in blocks of four, one vec4 per pixel. Element (n, c, h, w) is component c % 4 of the vec4 at
+ *   ((n * ceil(C / 4) + floor(c / 4)) * H + h) * W + w. Components past C are zero. Everything inside the network.
  */
 
 export type Shape = readonly [n: number, c: number, h: number, w: number];
@@ -13,23 +13,49 @@ export type Layout = 'planar' | 'c4';
 
 export const bytesOf: Readonly<Record<DType, number>> = { f32: 4, f16: 2 };
 
-/** The memory of one or more tensors. The tape gives it a GPUBuffer when it is built. */
-export interface Storage {
-  readonly bytes: number;
-  buffer: GPUBuffer | null;
-  /** Kept for the whole life of the recording (inputs, outputs, weights): never shared with another tensor. */
-  pinned: boolean;
+/**
+ * Memory that dispatches bind: a handle, not a GPU object. A Program gives it a GPUBuffer (src/gpu/program.ts).
+ * - `transient`: from its first write to its last read; shares a buffer with others.
+ * - `persistent`: a buffer of its own, as long as the Program.
+ * - `external`: a buffer that the caller of `buildProgram` provides, such as a weight.
+ */
+export interface BufferHandle {
   readonly label: string;
+  readonly bytes: number;
+  readonly lifetime: 'transient' | 'persistent' | 'external';
+  /** True for a uniform buffer, false for a storage buffer. */
+  readonly uniform: boolean;
 }
 
+/** A tensor of a recording. Several tensors may view one buffer. */
 export interface Tensor {
-  readonly storage: Storage;
+  readonly storage: BufferHandle;
   readonly shape: Shape;
   readonly dtype: DType;
   readonly layout: Layout;
   readonly label: string;
-  /** Where it is some of the channels of a larger tensor: its first block of four, and the blocks of an image there. */
-  readonly part?: { readonly first: number; readonly of: number };
+  /** For some channels of a larger c4 tensor: the first block of four channels, and the blocks per image there. */
+  readonly slice?: ChannelSlice;
+}
+
+export interface ChannelSlice {
+  readonly firstBlock: number;
+  readonly blocks: number;
+}
+
+/** A tensor in GPU memory. */
+export interface GpuTensor {
+  readonly buffer: GPUBuffer;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly layout: Layout;
+  readonly label: string;
+}
+
+/** A range of the images of a batch. */
+export interface BatchRange {
+  readonly first: number;
+  readonly count: number;
 }
 
 /** Number of blocks of four channels. */
@@ -40,19 +66,50 @@ export function scalars([n, c, h, w]: Shape, layout: Layout): number {
   return n * (layout === 'c4' ? blocks(c) * 4 : c) * h * w;
 }
 
-/** Bytes, rounded up to 16 so that a storage binding of vec4 is always legal. */
+/** A multiple of 16, so that a binding of vec4 is always legal. */
+export const bufferSize = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+
+/** Bytes of a tensor, rounded up by `bufferSize`. */
 export function byteLength(shape: Shape, dtype: DType, layout: Layout): number {
-  return Math.ceil((scalars(shape, layout) * bytesOf[dtype]) / 16) * 16;
+  return bufferSize(scalars(shape, layout) * bytesOf[dtype]);
 }
+
+export function bufferHandle(
+  label: string,
+  bytes: number,
+  lifetime: BufferHandle['lifetime'],
+  uniform = false,
+): BufferHandle {
+  return { label, bytes: bufferSize(bytes), lifetime, uniform };
+}
+
+export function makeTensor(
+  label: string,
+  shape: Shape,
+  dtype: DType,
+  layout: Layout,
+  lifetime: BufferHandle['lifetime'],
+): Tensor {
+  return { storage: bufferHandle(label, byteLength(shape, dtype, layout), lifetime), shape, dtype, layout, label }; // prettier-ignore
+}
+
+/** The handle of what a dispatch binds. */
+export const handleOf = (binding: Tensor | BufferHandle): BufferHandle =>
+  'storage' in binding ? binding.storage : binding;
 
 export const sameShape = (a: Shape, b: Shape): boolean => a.every((d, i) => d === b[i]);
 
 export const showShape = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 
-/** Some channels of a c4 tensor, from a whole block on: the same memory. Kernels that can read it say so (ops/launch.ts). */
-export function slice(tensor: Tensor, first: number, channels: number, label = tensor.label): Tensor {
+/** Some channels of a c4 tensor, from a whole block on; views the same memory. Not every kernel reads one (ops/launch.ts). */
+export function sliceChannels(
+  tensor: Tensor,
+  firstBlock: number,
+  channels: number,
+  label = tensor.label,
+): Tensor {
   const [n, c, h, w] = tensor.shape;
-  if (tensor.layout !== 'c4' || tensor.part || first + blocks(channels) > blocks(c))
-    throw new Error(`${label}: no ${channels} channels from block ${first} on in ${tensor.label}`);
-  return { ...tensor, shape: [n, channels, h, w], label, part: { first, of: blocks(c) } };
+  if (tensor.layout !== 'c4' || tensor.slice || firstBlock + blocks(channels) > blocks(c))
+    throw new Error(`${label}: no ${channels} channels from block ${firstBlock} on in ${tensor.label}`);
+  return { ...tensor, shape: [n, channels, h, w], label, slice: { firstBlock, blocks: blocks(c) } };
 }

@@ -9,7 +9,7 @@ import { openGpu, type Gpu } from '../gpu/device.ts';
 import { readTensor } from '../gpu/transfer.ts';
 import { bindingLimit, planMemory } from '../memory.ts';
 import { Model } from '../model.ts';
-import { variantsFor } from '../ops/variants.ts';
+import { kernelPolicyFor } from '../ops/conv_variants.ts';
 import { qSample } from '../session/latents.ts';
 import { sample } from '../session/sample.ts';
 import { imageCount, stepsOf, type SampleOptions } from '../session/sample_options.ts';
@@ -391,8 +391,8 @@ async function inspect(values: Values): Promise<void> {
     const { config } = model;
     const [height, width] = config.sampleSize ?? [32, 32];
     const shape = { count: 1, height, width };
-    const planned = planMemory(config, shape, model.dtype, bindingLimit(gpu), variantsFor(gpu));
-    const plan = await model.takePlan(shape);
+    const planned = planMemory(config, shape, model.dtype, bindingLimit(gpu), kernelPolicyFor(gpu));
+    const plan = await model.acquirePlan(shape);
     process.stdout.write(
       `${JSON.stringify(
         {
@@ -416,7 +416,7 @@ async function inspect(values: Values): Promise<void> {
         2,
       )}\n`,
     );
-    model.givePlanBack(plan);
+    model.releasePlan(plan);
   });
 }
 

@@ -2,8 +2,8 @@
 
 import { megabytes } from '../core/format.ts';
 import { openGpu } from '../gpu/device.ts';
-import type { Variants } from '../gpu/tape.ts';
-import { variantsFor } from '../ops/variants.ts';
+import type { KernelPolicy } from '../ops/kernel_policy.ts';
+import { kernelPolicyFor } from '../ops/conv_variants.ts';
 import { acquire, runtime, type Lease } from '../runtime.ts';
 import { byId, check, h, input } from '../ui/dom.ts';
 import { cachedModels, deleteCached } from '../weights/cache.ts';
@@ -28,7 +28,7 @@ export class ModelPanel extends EventTarget {
   #lease: Lease | null = null;
   /** The adapter computes on the CPU. */
   #software = false;
-  #variants: Variants | undefined;
+  #variants: KernelPolicy | undefined;
   readonly #store: Store;
 
   constructor(store: Store) {
@@ -77,7 +77,7 @@ export class ModelPanel extends EventTarget {
       const gpu = await openGpu(undefined, runtime); // for a moment
       this.broken = false;
       this.#software = gpu.isSoftware;
-      this.#variants = variantsFor(gpu);
+      this.#variants = kernelPolicyFor(gpu);
       gpu.destroy();
     }, again);
     await guarded(async () => {

@@ -1,7 +1,7 @@
 /** Which model: those that come with the page, one from elsewhere, one from a disk. Nothing here downloads weights. */
 
 import { DiffusionError } from '../errors.ts';
-import type { Variants } from '../gpu/tape.ts';
+import type { KernelPolicy } from '../ops/kernel_policy.ts';
 import { planMemory } from '../memory.ts';
 import { runtime } from '../runtime.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../schedule/config.ts';
@@ -84,7 +84,7 @@ export function memoryOf(
   info: ModelInfo,
   count: number,
   guided: boolean,
-  variants?: Variants,
+  variants?: KernelPolicy,
 ): number | null {
   const [, , height, width] = shapeOf(info, count);
   if (height === 0) return null;

@@ -6,7 +6,7 @@ import type { Gpu } from '../gpu/device.ts';
 import { gpuError, scoped } from '../gpu/scope.ts';
 import { COPY_DST, UNIFORM } from '../gpu/usage.ts';
 import type { Term } from '../session/state_view.ts';
-import type { Tensor } from '../tensor.ts';
+import type { GpuTensor } from '../tensor.ts';
 
 /** Canvas pixels between the pictures of a grid. */
 const GAP = 4;
@@ -83,11 +83,11 @@ export class Display {
    * the same shape.
    * @throws gpu-error, if the GPU refused the shader (known only shortly after the display was made)
    */
-  draw(shown: Tensor | readonly Term[]): void {
+  draw(shown: GpuTensor | readonly Term[]): void {
     const { device } = this.gpu;
     const { pipeline, refused } = this.#painting;
     if (refused) throw refused;
-    const terms = 'storage' in shown ? [{ tensor: shown, weight: 1 }] : shown;
+    const terms = 'buffer' in shown ? [{ tensor: shown, weight: 1 }] : shown;
     const [first, second = { tensor: first!.tensor, weight: 0 }] = terms;
     const [n, c, h, w] = first!.tensor.shape;
     const { side = SIDE, columns = Math.ceil(Math.sqrt(n)) } = this.#options;
@@ -101,7 +101,7 @@ export class Display {
     new Uint32Array(view).set([n, c, h, w, columns, zoom, GAP]);
     new Float32Array(view, 28).set([first!.weight, second.weight]);
     device.queue.writeBuffer(this.#view, 0, view);
-    const [x, y] = [first!.tensor.storage.buffer!, second.tensor.storage.buffer!];
+    const [x, y] = [first!.tensor.buffer, second.tensor.buffer];
     const { refused: fault } = scoped(device, () => {
       if (this.#bindings?.x !== x || this.#bindings.y !== y) {
         const entries = [x, y, this.#view].map((buffer, binding) => ({ binding, resource: { buffer } }));

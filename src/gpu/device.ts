@@ -14,7 +14,7 @@ export interface Gpu {
   /** Whether shaders may compute and store in 16-bit floats. */
   readonly f16: boolean;
   /** Whether four invocations that follow each other in a workgroup can exchange registers (subgroup operations). */
-  readonly quads: boolean;
+  readonly supportsQuadOps: boolean;
   /** Invocations that run in step: of the smallest subgroup, as far as the adapter says; default 4. */
   readonly subgroup: number;
   /** Throws `device-lost`, `out-of-memory` or `gpu-error` once the device is lost or has reported an error. */
@@ -86,7 +86,7 @@ export async function openGpu(
     adapter: nameOf(info),
     isSoftware,
     f16: device.features.has('shader-f16'),
-    quads: device.features.has('subgroups') && (quadsAreKnown || (await quadsAreInOrder(device))),
+    supportsQuadOps: device.features.has('subgroups') && (quadsAreKnown || (await quadsAreInOrder(device))),
     subgroup: Math.max(4, Math.min(64, info.subgroupMinSize ?? 4)),
     check,
     async settled() {

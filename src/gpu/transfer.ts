@@ -1,7 +1,7 @@
 /** Copies: from GPU memory to that of the CPU (never inside the step loop), and from tensor to tensor. */
 
 import { DiffusionError } from '../errors.ts';
-import { scalars, type Tensor } from '../tensor.ts';
+import { scalars, type GpuTensor } from '../tensor.ts';
 import type { Gpu } from './device.ts';
 import { allocate, gpuError } from './scope.ts';
 import { COPY_DST, MAP_MODE_READ, MAP_READ } from './usage.ts';
@@ -34,22 +34,21 @@ export async function readBuffer(gpu: Gpu, buffer: GPUBuffer, bytes: number): Pr
   }
 }
 
-/** The numbers of a pinned planar f32 tensor, row-major. @throws device-lost, out-of-memory, gpu-error */
-export async function readTensor(gpu: Gpu, tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
+/** The numbers of a planar f32 tensor, row-major. @throws device-lost, out-of-memory, gpu-error */
+export async function readTensor(gpu: Gpu, tensor: GpuTensor): Promise<Float32Array<ArrayBuffer>> {
   if (tensor.layout !== 'planar' || tensor.dtype !== 'f32')
     throw new Error(`${tensor.label}: only planar f32 tensors are read back`);
   const bytes = scalars(tensor.shape, 'planar') * 4;
-  return new Float32Array(await readBuffer(gpu, tensor.storage.buffer!, bytes));
+  return new Float32Array(await readBuffer(gpu, tensor.buffer, bytes));
 }
 
 /** Copies tensors on the GPU in one submission; leaves out pairs that contain a null. */
 export function copyTensors(
   device: GPUDevice,
-  pairs: readonly (readonly [from: Tensor | null, to: Tensor | null])[],
+  pairs: readonly (readonly [from: GpuTensor | null, to: GpuTensor | null])[],
 ): void {
   const encoder = device.createCommandEncoder({ label: 'copy' });
   for (const [from, to] of pairs)
-    if (from && to)
-      encoder.copyBufferToBuffer(from.storage.buffer!, 0, to.storage.buffer!, 0, from.storage.bytes);
+    if (from && to) encoder.copyBufferToBuffer(from.buffer, 0, to.buffer, 0, from.buffer.size);
   device.queue.submit([encoder.finish()]);
 }

@@ -1,7 +1,7 @@
 import code from '../../shaders/attention.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
 import { blocks, type Tensor } from '../tensor.ts';
-import { expect, partOf } from './launch.ts';
+import type { NetworkRecorder } from './kernel_policy.ts';
+import { assertShape, sliceUniforms } from './launch.ts';
 
 /** Keys of one pass (shaders/attention.wgsl). */
 const CHUNK = 256;
@@ -11,24 +11,33 @@ const CHUNK = 256;
  * q, k, v (N, C, H, W), or slices; the channels are split into `heads` consecutive parts. -> (N, C, H, W).
  * shaders/attention.wgsl; softmax in f32 always.
  */
-export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Tensor, heads: number): Tensor {
+export function attention(
+  recorder: NetworkRecorder,
+  label: string,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  heads: number,
+): Tensor {
   const [n, c, h, w] = q.shape;
-  for (const part of [q, k, v]) expect(label, part, q.shape, { slice: true });
+  for (const part of [q, k, v]) assertShape(label, part, q.shape, { slice: true });
   if (c % heads !== 0) throw new Error(`${label}: ${c} channels do not split into ${heads} heads`);
   const tokens = h * w;
   const d = c / heads;
   const tiles = Math.ceil(tokens / 4);
   const multi = tokens > CHUNK;
-  const sums = multi ? tape.temp(`${label}.sums`, q.shape, 'f32') : null;
-  const { lanes, alone } = tape.variants;
-  const scratch = alone ? tape.temp(`${label}.scores`, [n, heads * tiles, 4, CHUNK], 'f32', 'planar') : null;
-  const out = tape.temp(label, q.shape, q.dtype);
-  tape.record({
+  const sums = multi ? recorder.transient(`${label}.sums`, q.shape, 'f32') : null;
+  const { workgroupSize, barrierFree } = recorder.policy;
+  const scratch = barrierFree
+    ? recorder.transient(`${label}.scores`, [n, heads * tiles, 4, CHUNK], 'f32', 'planar')
+    : null;
+  const out = recorder.transient(label, q.shape, q.dtype);
+  recorder.record({
     label,
     shader: { name: 'attention', code },
     dtype: q.dtype,
-    defines: { ALIGNED: d % 4 === 0, MULTI: multi, ALONE: alone },
-    constants: {
+    defines: { ALIGNED: d % 4 === 0, MULTI: multi, ALONE: barrierFree },
+    uniforms: {
       N: n,
       C: c,
       HEADS: heads,
@@ -37,17 +46,17 @@ export function attention(tape: Tape, label: string, q: Tensor, k: Tensor, v: Te
       C_BLOCKS: blocks(c),
       TILES: tiles,
       QUERIES: 4,
-      ...partOf(q, 'Q'),
-      ...partOf(k, 'K'),
-      ...partOf(v, 'V'),
+      ...sliceUniforms(q, 'Q'),
+      ...sliceUniforms(k, 'K'),
+      ...sliceUniforms(v, 'V'),
       SCALE: 1 / Math.sqrt(d),
       SKIP: 0,
     },
-    bindings: [out, q, k, v, sums, scratch],
-    threads: n * heads * tiles * (alone ? 1 : lanes),
-    workgroupSize: lanes,
+    bindings: { output: out, q, k, v, sums, scratch },
+    invocations: n * heads * tiles * (barrierFree ? 1 : workgroupSize),
+    workgroupSize,
     flops: 4 * n * c * tokens * tokens,
-    weight: 3, // measured on llvmpipe (docs/performance.md)
+    costFactor: 3, // measured on llvmpipe (docs/performance.md)
   });
   return out;
 }

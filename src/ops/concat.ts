@@ -1,20 +1,20 @@
 import code from '../../shaders/concat.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
 import { blocks, type Tensor } from '../tensor.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import { assertShape, WORKGROUP } from './launch.ts';
 
 /** Joins a (N, CA, H, W) and b (N, CB, H, W) along the channels. shaders/concat.wgsl */
-export function concat(tape: Tape, label: string, a: Tensor, b: Tensor): Tensor {
+export function concat(recorder: GraphRecorder, label: string, a: Tensor, b: Tensor): Tensor {
   const [n, ca, h, w] = a.shape;
   const cb = b.shape[1];
-  expect(label, b, [n, cb, h, w]);
-  const out = tape.temp(label, [n, ca + cb, h, w], a.dtype);
-  tape.record({
+  assertShape(label, b, [n, cb, h, w]);
+  const out = recorder.transient(label, [n, ca + cb, h, w], a.dtype);
+  recorder.record({
     label,
     shader: { name: 'concat', code },
     dtype: a.dtype,
     defines: { ALIGNED: ca % 4 === 0 },
-    constants: {
+    uniforms: {
       N: n,
       CA: ca,
       CB: cb,
@@ -23,8 +23,8 @@ export function concat(tape: Tape, label: string, a: Tensor, b: Tensor): Tensor 
       B_BLOCKS: blocks(cb),
       BLOCKS: blocks(ca + cb),
     },
-    bindings: [out, a, b],
-    threads: n * blocks(ca + cb) * h * w,
+    bindings: { output: out, a, b },
+    invocations: n * blocks(ca + cb) * h * w,
     workgroupSize: WORKGROUP,
   });
   return out;

@@ -1,14 +1,14 @@
 import code from '../../shaders/group_norm.wgsl?raw';
 import sum from '../../shaders/lib/sum.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
-import { blocks, type Shape, type Tensor } from '../tensor.ts';
+import { blocks, type BufferHandle, type Shape, type Tensor } from '../tensor.ts';
 import { activationCode, activationDefines, type Activation } from './activation.ts';
-import { expect, partOf } from './launch.ts';
+import type { NetworkRecorder } from './kernel_policy.ts';
+import { assertShape, sliceUniforms } from './launch.ts';
 
 /** gamma and beta: C scalars each, padded with zeros to whole blocks. */
 export interface NormWeights {
-  readonly gamma: GPUBuffer;
-  readonly beta: GPUBuffer;
+  readonly gamma: BufferHandle;
+  readonly beta: BufferHandle;
   readonly channels: number;
 }
 
@@ -21,39 +21,39 @@ export interface NormOptions {
   readonly shift?: Tensor | null;
   /** Added before the activation; the shape of the result. */
   readonly residual?: Tensor | null;
-  /** More channels, behind those of x (`joins` says whether that is possible). */
-  readonly joined?: Tensor | null;
+  /** Further channels, after those of x (see `canConcatInPlace`). */
+  readonly concatWith?: Tensor | null;
 }
 
-/** Whether x and y, joined along the channels, can be read where they are: in whole blocks of four. */
-export const joins = (x: Tensor, y: Tensor, groups: number): boolean =>
+/** Whether x and y, concatWith along the channels, can be read where they are: in whole blocks of four. */
+export const canConcatInPlace = (x: Tensor, y: Tensor, groups: number): boolean =>
   [x.shape[1], y.shape[1], (x.shape[1] + y.shape[1]) / groups].every((c) => c % 4 === 0);
 
 /** Group normalisation, modulated and with an activation behind it where asked for. (N, C, H, W) -> the same. shaders/group_norm.wgsl */
 export function groupNorm(
-  tape: Tape,
+  recorder: NetworkRecorder,
   label: string,
   x: Tensor,
   w: NormWeights,
   options: NormOptions,
 ): Tensor {
   const { groups, eps, activation = null, scale = null, shift = null, residual = null } = options;
-  const { joined = null } = options;
+  const { concatWith = null } = options;
   const [n, ca, h, width] = x.shape;
-  const c = ca + (joined?.shape[1] ?? 0);
+  const c = ca + (concatWith?.shape[1] ?? 0);
   const shape: Shape = [n, c, h, width];
-  if (joined) expect(label, joined, [n, c - ca, h, width]);
-  if (joined && !joins(x, joined, groups))
-    throw new Error(`${label}: ${x.label} and ${joined.label} do not join in blocks`);
+  if (concatWith) assertShape(label, concatWith, [n, c - ca, h, width]);
+  if (concatWith && !canConcatInPlace(x, concatWith, groups))
+    throw new Error(`${label}: ${x.label} and ${concatWith.label} do not join in blocks`);
   if (c !== w.channels || c % groups !== 0)
     throw new Error(
       `${label}: ${x.label} has ${c} channels, expected ${w.channels} in ${groups} equal groups`,
     );
-  for (const part of [scale, shift]) if (part) expect(label, part, [n, c, 1, 1], { slice: true });
-  if (residual) expect(label, residual, shape);
-  const out = tape.temp(label, shape, x.dtype);
+  for (const part of [scale, shift]) if (part) assertShape(label, part, [n, c, 1, 1], { slice: true });
+  if (residual) assertShape(label, residual, shape);
+  const out = recorder.transient(label, shape, x.dtype);
   const aligned = (c / groups) % 4 === 0;
-  tape.record({
+  recorder.record({
     label,
     shader: { name: 'group_norm', code: activationCode + code + sum },
     dtype: x.dtype,
@@ -63,10 +63,10 @@ export function groupNorm(
       SCALED: scale !== null,
       SHIFTED: shift !== null,
       RESIDUAL: residual !== null,
-      JOINED: joined !== null,
+      JOINED: concatWith !== null,
       ...activationDefines(activation),
     },
-    constants: {
+    uniforms: {
       N: n,
       C: c,
       GROUPS: groups,
@@ -76,12 +76,21 @@ export function groupNorm(
       CHANNELS: c / groups,
       ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
       A_BLOCKS: blocks(ca),
-      ...partOf(scale, 'SCALE'),
-      ...partOf(shift, 'SHIFT'),
+      ...sliceUniforms(scale, 'SCALE'),
+      ...sliceUniforms(shift, 'SHIFT'),
     },
-    bindings: [out, x, w.gamma, w.beta, scale, shift, residual, joined],
-    threads: n * groups * tape.variants.lanes,
-    workgroupSize: tape.variants.lanes,
+    bindings: {
+      output: out,
+      input: x,
+      gamma: w.gamma,
+      beta: w.beta,
+      scale,
+      shift,
+      residual,
+      second: concatWith,
+    },
+    invocations: n * groups * recorder.policy.workgroupSize,
+    workgroupSize: recorder.policy.workgroupSize,
   });
   return out;
 }

@@ -1,4 +1,4 @@
-/** What the launchers share: shape checks with names, and the sizes of workgroups. */
+/** What the launchers share: shape checks with names, and the size of workgroups. */
 
 import { blocks, sameShape, showShape, type Layout, type Shape, type Tensor } from '../tensor.ts';
 
@@ -6,23 +6,25 @@ import { blocks, sameShape, showShape, type Layout, type Shape, type Tensor } fr
 export const WORKGROUP = 64;
 
 /**
- * Throws when a tensor is not what the launch needs: names the launch, the tensor, what was expected and what came.
- * @param allowed slice: the kernel reads some channels of a larger tensor, too
+ * Checks the shape and layout of a tensor.
+ * @param allowed slice: whether the kernel can read some channels of a larger tensor
+ * @throws Error that names the launch, the tensor, and both shapes
  */
-export function expect(
+export function assertShape(
   launch: string,
   tensor: Tensor,
   shape: Shape,
   { layout = 'c4', slice = false }: { readonly layout?: Layout; readonly slice?: boolean } = {},
 ): void {
-  if (!sameShape(tensor.shape, shape) || tensor.layout !== layout || (tensor.part && !slice))
+  if (!sameShape(tensor.shape, shape) || tensor.layout !== layout || (tensor.slice && !slice))
     throw new Error(
-      `${launch}: ${tensor.label} should be ${layout} ${showShape(shape)}, but is ${tensor.part ? 'a slice, ' : ''}${tensor.layout} ${showShape(tensor.shape)}`,
+      `${launch}: ${tensor.label} should be ${layout} ${showShape(shape)}, but is ${tensor.slice ? 'a slice, ' : ''}${tensor.layout} ${showShape(tensor.shape)}`,
     );
 }
 
-/** Where a kernel finds a tensor that may be a slice: blocks of an image, and the first; zeros for none. */
-export function partOf(tensor: Tensor | null, name: string): Record<string, number> {
-  const { first, of } = tensor?.part ?? { first: 0, of: tensor ? blocks(tensor.shape[1]) : 0 };
-  return { [`${name}_FIRST`]: first, [`${name}_OF`]: of };
+/** Where a kernel finds a tensor that may be a slice: its first block, and the blocks per image; zeros for none. */
+export function sliceUniforms(tensor: Tensor | null, name: string): Record<string, number> {
+  const whole = { firstBlock: 0, blocks: tensor ? blocks(tensor.shape[1]) : 0 };
+  const { firstBlock, blocks: perImage } = tensor?.slice ?? whole;
+  return { [`${name}_FIRST`]: firstBlock, [`${name}_OF`]: perImage };
 }

@@ -1,9 +1,9 @@
 import normal from '../../shaders/lib/normal.wgsl?raw';
 import philox from '../../shaders/lib/philox.wgsl?raw';
 import code from '../../shaders/repaint.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
-import type { Tensor } from '../tensor.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
+import type { BufferHandle, Tensor } from '../tensor.ts';
+import { assertShape, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
 
 /** The numbers of shaders/repaint.wgsl: x <- mask (c x + s z) + (1 - mask) (a known + b z). */
@@ -34,26 +34,26 @@ export interface RepaintBindings {
   /** The same shape: 1 where the picture is painted anew, 0 where it stays. */
   readonly mask: Tensor;
   /** Uniform buffer of REPAINT_BYTES. */
-  readonly numbers: GPUBuffer;
+  readonly numbers: BufferHandle;
   readonly source: NoiseSource;
 }
 
 /** shaders/repaint.wgsl on planar f32 tensors. */
 export function repaint(
-  tape: Tape,
+  recorder: GraphRecorder,
   label: string,
   { x, known, mask, numbers, source }: RepaintBindings,
 ): void {
   const [n, c, h, w] = x.shape;
-  for (const tensor of [x, known, mask]) expect(label, tensor, x.shape, { layout: 'planar' });
+  for (const tensor of [x, known, mask]) assertShape(label, tensor, x.shape, { layout: 'planar' });
   const size = c * h * w;
-  tape.record({
+  recorder.record({
     label,
     shader: { name: 'repaint', code: philox + normal + code },
     dtype: 'f32',
-    constants: { N: n, ELEMENTS: size, BLOCKS: Math.ceil(size / 4) },
-    bindings: [x, known, mask, numbers, source.seeds, source.normalTable],
-    threads: n * Math.ceil(size / 4),
+    uniforms: { N: n, ELEMENTS: size, BLOCKS: Math.ceil(size / 4) },
+    bindings: { x, known, mask, repaint: numbers, seeds: source.seeds, normal_table: source.normalTable },
+    invocations: n * Math.ceil(size / 4),
     workgroupSize: WORKGROUP,
   });
 }

@@ -1,8 +1,7 @@
 import code from '../../shaders/timestep_embedding.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
-import { blocks, type DType, type Tensor } from '../tensor.ts';
-import { expect, WORKGROUP } from './launch.ts';
-import type { Piece } from './pack.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
+import { blocks, type BatchRange, type BufferHandle, type DType, type Tensor } from '../tensor.ts';
+import { assertShape, WORKGROUP } from './launch.ts';
 
 const MAX_PERIOD = 10000;
 
@@ -18,26 +17,26 @@ export function frequencies(dim: number, shift: number): Float32Array<ArrayBuffe
 }
 
 /**
- * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1), or a piece of it.
+ * Sinusoidal embedding of the timestep. t planar (N, 1, 1, 1) f32 -> (N, dim, 1, 1), or a range of it.
  * @param frequency buffer of `frequencies(dim, shift)`, or of 2 pi times the weights of Fourier features with `log`
  */
 export function timestepEmbedding(
-  tape: Tape,
+  recorder: GraphRecorder,
   label: string,
   t: Tensor,
-  frequency: GPUBuffer,
-  options: { dim: number; cosFirst: boolean; dtype: DType; log?: boolean; piece?: Piece | undefined },
+  frequency: BufferHandle,
+  options: { dim: number; cosFirst: boolean; dtype: DType; log?: boolean; range?: BatchRange | undefined },
 ): Tensor {
   const { dim, cosFirst, dtype, log = false } = options;
-  const { first, count: n } = options.piece ?? { first: 0, count: t.shape[0] };
-  expect(label, t, [t.shape[0], 1, 1, 1], { layout: 'planar' });
-  const out = tape.temp(label, [n, dim, 1, 1], dtype);
-  tape.record({
+  const { first, count: n } = options.range ?? { first: 0, count: t.shape[0] };
+  assertShape(label, t, [t.shape[0], 1, 1, 1], { layout: 'planar' });
+  const out = recorder.transient(label, [n, dim, 1, 1], dtype);
+  recorder.record({
     label,
     shader: { name: 'timestep_embedding', code },
     dtype,
     defines: { LOG: log },
-    constants: {
+    uniforms: {
       N: n,
       DIM: dim,
       COS_FIRST: Number(cosFirst),
@@ -45,8 +44,8 @@ export function timestepEmbedding(
       BLOCKS: blocks(dim),
       FIRST: first,
     },
-    bindings: [out, t, frequency],
-    threads: n * blocks(dim),
+    bindings: { output: out, t, frequency },
+    invocations: n * blocks(dim),
     workgroupSize: WORKGROUP,
   });
   return out;

@@ -10,24 +10,24 @@ import { DiffusionError, throwIfAborted } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { allocate, scoped } from '../gpu/scope.ts';
 import { openStopwatch, type Stopwatch } from '../gpu/stopwatch.ts';
-import {
-  CONV_VARIANTS,
-  PLAIN,
-  run,
-  Tape,
-  type ConvShape,
-  type ConvVariant,
-  type Recording,
-  type Stretch,
-  type Variants,
-} from '../gpu/tape.ts';
+import { buildProgram, run, type Program } from '../gpu/program.ts';
+import type { CommandRange } from '../gpu/submit_ranges.ts';
 import { readBuffer } from '../gpu/transfer.ts';
 import { COPY_DST, STORAGE } from '../gpu/usage.ts';
-import { blocks, type DType, type Tensor } from '../tensor.ts';
+import {
+  blocks,
+  bufferHandle,
+  bytesOf,
+  makeTensor,
+  type BufferHandle,
+  type DType,
+  type Tensor,
+} from '../tensor.ts';
 import { f16ToF32 } from '../weights/half.ts';
+import { candidateKernels, CONV_VARIANTS, kernelPolicyFor } from './conv_variants.ts';
 import { conv2d, type ConvWeights } from './conv2d.ts';
-import { toDType } from './packing.ts';
-import { takesSplit, takesWinograd, variantsFor } from './variants.ts';
+import { convShapeKey, DEFAULT_KERNELS, NetworkRecorder, type ConvShape, type ConvVariant, type KernelPolicy } from './kernel_policy.ts'; // prettier-ignore
+import { toDType } from './weight_layout.ts';
 
 export interface TuneOptions {
   /** Keeps choices from one visit to the next: `localStorage`, or anything like it. */
@@ -46,35 +46,22 @@ export interface TuneOptions {
 
 export interface Candidate {
   readonly name: ConvVariant;
-  record(this: void, tape: Tape, x: Tensor, w: ConvWeights, stride: number): Tensor;
+  record(this: void, recorder: NetworkRecorder, x: Tensor, w: ConvWeights, stride: number): Tensor;
 }
-
-export const shapeKey = ({ cIn, cOut, size, stride, h, w }: ConvShape): string =>
-  `${cIn}-${cOut} ${size}/${stride} ${h}x${w}`;
 
 export const candidate = (name: ConvVariant): Candidate => ({
   name,
-  record: (tape, x, w, stride) => conv2d(tape, name, x, w, { stride }),
+  record: (recorder, x, w, stride) => conv2d(recorder, name, x, w, { stride }),
 });
 
-/** The variants that can compute this shape. Workgroup memory is hopeless on a software adapter. */
-export function candidatesOf({ isSoftware }: Gpu, shape: ConvShape): Candidate[] {
-  const names: ConvVariant[] = ['direct'];
-  if (takesWinograd(shape)) names.push('winograd');
-  if (!isSoftware) {
-    names.push('tiled-16', 'tiled-32', 'tiled-64');
-    if (takesSplit(shape, 4)) names.push('tiled-16/4');
-    if (takesSplit(shape, 16)) names.push('tiled-16/16');
-  }
-  return names.map(candidate);
-}
+/** The registered variants that are worth measuring for this shape. */
+export const candidatesOf = (gpu: Gpu, shape: ConvShape): Candidate[] =>
+  candidateKernels(shape, gpu).map(({ name }) => candidate(name));
 
 /** The largest difference from the plain kernel's result that rounding explains, relative to the largest number. */
 export const TOLERANCE = { f32: 1e-4, f16: 1e-2 };
 
 const STORE = 'diffusion-sampler tuning 4';
-const NAMES: readonly string[] = CONV_VARIANTS;
-
 /** Choices of each device and storage type, by shape. */
 const found = new WeakMap<GPUDevice, Map<string, ConvVariant>>();
 
@@ -88,16 +75,16 @@ export async function tune(
   shapes: readonly ConvShape[],
   dtype: DType,
   options: TuneOptions = {},
-): Promise<Variants> {
+): Promise<KernelPolicy> {
   const { store, budget = 1000, signal, candidates = (shape) => candidatesOf(gpu, shape) } = options;
-  const rule = variantsFor(gpu);
+  const rule = kernelPolicyFor(gpu);
   let known = found.get(gpu.device);
   if (!known) found.set(gpu.device, (known = new Map()));
   const address = `${STORE} ${dtype} ${fingerprint(gpu)}`;
   for (const [key, name] of remembered(store, address)) if (!known.has(`${dtype} ${key}`)) known.set(`${dtype} ${key}`, name); // prettier-ignore
   const now = performance.now();
   const time: Deadline = { end: now + budget, last: now + 4 * budget };
-  const left = shapes.filter((shape) => !known.has(`${dtype} ${shapeKey(shape)}`));
+  const left = shapes.filter((shape) => !known.has(`${dtype} ${convShapeKey(shape)}`));
   const { stopwatch: open = openStopwatch } = options;
   const stopwatch = left.length > 0 && budget > 0 ? await open(gpu) : null;
   let changed = false;
@@ -109,7 +96,7 @@ export async function tune(
       if (ways.length < 2) continue;
       const name = await fastest(gpu, shape, dtype, ways, rule.conv(shape), stopwatch!, time);
       if (!name) continue;
-      known.set(`${dtype} ${shapeKey(shape)}`, name);
+      known.set(`${dtype} ${convShapeKey(shape)}`, name);
       changed = true;
     }
   } finally {
@@ -117,7 +104,7 @@ export async function tune(
   }
   const own = new Map(known); // what another model finds later does not change this one
   if (changed && store) remember(store, address, own, dtype);
-  return { ...rule, conv: (shape) => own.get(`${dtype} ${shapeKey(shape)}`) ?? rule.conv(shape) };
+  return { ...rule, conv: (shape) => own.get(`${dtype} ${convShapeKey(shape)}`) ?? rule.conv(shape) };
 }
 
 /**
@@ -131,7 +118,7 @@ export function fingerprint(gpu: Gpu): string {
     ...[...features].sort(),
     ...numbers.map((name) => limits[name]),
     gpu.subgroup,
-    gpu.quads,
+    gpu.supportsQuadOps,
     globalThis.navigator?.userAgent ?? '',
   ].join(' ');
   let hash = 0x811c9dc5; // FNV-1a, 32 bits
@@ -142,7 +129,9 @@ export function fingerprint(gpu: Gpu): string {
 function remembered(store: TuneOptions['store'], address: string): [string, ConvVariant][] {
   try {
     const all = JSON.parse(store?.getItem(address) ?? '{}') as Record<string, unknown>;
-    return Object.entries(all).filter((e): e is [string, ConvVariant] => NAMES.includes(e[1] as string));
+    return Object.entries(all).filter((e): e is [string, ConvVariant] =>
+      CONV_VARIANTS.includes(e[1] as string),
+    );
   } catch {
     return []; // no storage here, or not what was written: measured again
   }
@@ -168,9 +157,9 @@ interface Deadline {
   readonly last: number;
 }
 
-/** A candidate, built, and where its result goes. */
+/** A built candidate and its result. */
 interface Trial {
-  readonly recording: Recording;
+  readonly program: Program;
   readonly out: Tensor;
 }
 
@@ -179,73 +168,76 @@ export class Trials {
   readonly #gpu: Gpu;
   readonly #dtype: DType;
   readonly #shape: ConvShape;
-  readonly #buffers: GPUBuffer[] = [];
-  readonly #built: Recording[] = [];
-  #weights!: ConvWeights;
-  #image!: GPUBuffer;
+  readonly #buffers = new Map<BufferHandle, GPUBuffer>();
+  readonly #built: Program[] = [];
+  readonly #weights: ConvWeights;
+  readonly #x: Tensor;
   #state = 1;
 
   private constructor(gpu: Gpu, shape: ConvShape, dtype: DType) {
+    const { cIn, cOut, size, stride, h, w } = shape;
     this.#gpu = gpu;
     this.#shape = shape;
     this.#dtype = dtype;
+    const weight = this.#random(
+      blocks(cOut) * blocks(cIn) * 16 * size ** 2,
+      Math.sqrt(3 / (cIn * size ** 2)),
+    );
+    this.#weights = { weight, bias: this.#random(blocks(cOut) * 4, 1), cIn, cOut, size };
+    this.#x = makeTensor('x', [1, cIn, h * stride, w * stride], dtype, 'c4', 'external');
+    this.#fill(this.#x.storage, blocks(cIn) * 4 * h * w * stride ** 2, 1);
   }
 
   /** @throws out-of-memory */
   static async open(gpu: Gpu, shape: ConvShape, dtype: DType): Promise<Trials> {
-    const trials = new Trials(gpu, shape, dtype);
-    const { cIn, cOut, size, stride, h, w } = shape;
-    const work = (): void => {
-      const weight = trials.#random(blocks(cOut) * blocks(cIn) * 16 * size ** 2, Math.sqrt(3 / (cIn * size ** 2)));
-      trials.#weights = { weight, bias: trials.#random(blocks(cOut) * 4, 1), cIn, cOut, size };
-      trials.#image = trials.#random(blocks(cIn) * 4 * h * w * stride ** 2, 1);
-    }; // prettier-ignore
-    await allocate(gpu.device, 'measuring a convolution', work, () => trials.destroy());
-    return trials;
+    let trials: Trials | null = null;
+    const work = (): Trials => (trials = new Trials(gpu, shape, dtype));
+    return allocate(gpu.device, 'measuring a convolution', work, () => trials?.destroy());
   }
 
-  #random(scalars: number, spread: number): GPUBuffer {
+  #random(scalars: number, spread: number): BufferHandle {
+    const handle = bufferHandle('random', scalars * bytesOf[this.#dtype], 'external');
+    this.#fill(handle, scalars, spread);
+    return handle;
+  }
+
+  #fill(handle: BufferHandle, scalars: number, spread: number): void {
     const numbers = Float32Array.from({ length: scalars }, () => {
       this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
       return spread * (this.#state / 2 ** 31 - 1);
     });
     const { device } = this.#gpu;
-    const bytes = toDType(numbers, this.#dtype);
     const buffer = device.createBuffer({
-      size: Math.ceil(bytes.byteLength / 16) * 16,
+      label: handle.label,
+      size: handle.bytes,
       usage: STORAGE | COPY_DST,
     });
-    device.queue.writeBuffer(buffer, 0, bytes);
-    this.#buffers.push(buffer);
-    return buffer;
+    this.#buffers.set(handle, buffer);
+    device.queue.writeBuffer(buffer, 0, toDType(numbers, this.#dtype));
   }
 
   /** @throws out-of-memory, gpu-error */
   async build(way: Candidate): Promise<Trial> {
-    const { cIn, stride, h, w } = this.#shape;
-    const tape = new Tape({ ...PLAIN, conv: () => way.name });
-    const x = tape.pinned('x', [1, cIn, h * stride, w * stride], this.#dtype, 'c4');
-    x.storage.buffer = this.#image;
-    const out = way.record(tape, x, this.#weights, stride);
-    out.storage.pinned = true;
-    const recording = await tape.build(this.#gpu, `tuning ${way.name}`);
-    this.#built.push(recording);
-    return { recording, out };
+    const recorder = new NetworkRecorder({ ...DEFAULT_KERNELS, conv: () => way.name });
+    const out = recorder.keep(way.record(recorder, this.#x, this.#weights, this.#shape.stride));
+    const program = await buildProgram(this.#gpu, recorder, `tuning ${way.name}`, this.#buffers);
+    this.#built.push(program);
+    return { program, out };
   }
 
   /** The result of a trial; null if the GPU refuses to run it. */
-  async numbers({ recording, out }: Trial): Promise<Float32Array | null> {
+  async numbers({ program, out }: Trial): Promise<Float32Array | null> {
     const { device } = this.#gpu;
-    const { refused } = scoped(device, () => run(device, recording));
+    const { refused } = scoped(device, () => run(device, program));
     if (await refused) return null;
-    const bytes = await readBuffer(this.#gpu, out.storage.buffer!, out.storage.bytes);
+    const bytes = await readBuffer(this.#gpu, program.bufferOf(out), out.storage.bytes);
     return this.#dtype === 'f16'
       ? Float32Array.from(new Uint16Array(bytes), f16ToF32)
       : new Float32Array(bytes);
   }
 
   destroy(): void {
-    this.#built.forEach((recording) => recording.destroy());
+    this.#built.forEach((program) => program.destroy());
     this.#buffers.forEach((buffer) => buffer.destroy());
   }
 }
@@ -291,7 +283,7 @@ async function fastest(
       if (i > 0 && performance.now() > time.end) return null;
       const actual = i === 0 ? wanted : await orNull(gpu, trials.numbers(trial));
       if (!actual || !agrees(actual, wanted, TOLERANCE[dtype])) continue;
-      const ms = await durationOf(stopwatch, trial.recording, time.end);
+      const ms = await durationOf(stopwatch, trial.program, time.end);
       if (ms !== null) times.set(name, ms);
     }
     const first = times.has(rule) ? rule : ways[0]!.name;
@@ -317,10 +309,10 @@ const MAX_REPLAYS = 256;
  * Milliseconds of one replay: the better of two rounds, each at least ten ticks of the stopwatch and two milliseconds
  * long. null if even the most replays take no longer than the tick, or the time is over.
  */
-async function durationOf(stopwatch: Stopwatch, recording: Recording, end: number): Promise<number | null> {
+async function durationOf(stopwatch: Stopwatch, program: Program, end: number): Promise<number | null> {
   const round = async (times: number): Promise<number> => {
     const ms = await stopwatch.time((pass) => {
-      for (let i = 0; i < times; i++) recording.replay(pass);
+      for (let i = 0; i < times; i++) program.replay(pass);
     });
     return ms ?? 0;
   };
@@ -337,14 +329,14 @@ async function durationOf(stopwatch: Stopwatch, recording: Recording, end: numbe
 /** Milliseconds of one replay of a recording, or of a piece of it, over so many in one submit. */
 export async function replayTime(
   gpu: Gpu,
-  recording: Recording,
+  program: Program,
   times: number,
-  piece?: Stretch,
+  range?: CommandRange,
 ): Promise<number> {
   const since = performance.now();
   const encoder = gpu.device.createCommandEncoder();
   const pass = encoder.beginComputePass();
-  for (let i = 0; i < times; i++) recording.replay(pass, piece);
+  for (let i = 0; i < times; i++) program.replay(pass, range);
   pass.end();
   gpu.device.queue.submit([encoder.finish()]);
   await gpu.settled();

@@ -4,10 +4,10 @@ import sum from '../../shaders/lib/sum.wgsl?raw';
 import stepCode from '../../shaders/lib/step.wgsl?raw';
 import measureCode from '../../shaders/measure.wgsl?raw';
 import code from '../../shaders/update.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
 import { MAX_HISTORY, type LinearCombination, type Step } from '../schedule/step.ts';
-import type { Tensor } from '../tensor.ts';
-import { expect, WORKGROUP } from './launch.ts';
+import type { BufferHandle, Tensor } from '../tensor.ts';
+import { assertShape, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
 
 /** The numbers of one step, by the field names of shaders/lib/step.wgsl. */
@@ -95,9 +95,9 @@ export interface UpdateBindings {
    */
   readonly output: Tensor;
   /** Uniform buffer of UPDATE_STEP_BYTES. */
-  readonly step: GPUBuffer;
+  readonly step: BufferHandle;
   /** Four bytes that become non-zero when the state takes a number that is not finite. */
-  readonly fault: GPUBuffer;
+  readonly fault: BufferHandle;
   /** Where z comes from: the generator, or a tensor of the state's shape. */
   readonly z: NoiseSource | Tensor;
   /** (slots * N, C, H, W): what the sampler remembers; null for one that remembers nothing. */
@@ -109,50 +109,49 @@ export interface UpdateBindings {
  * @param measured rescaling or dynamic thresholding may be asked for: needs a pass over each image before
  *   (shaders/measure.wgsl)
  */
-export function update(tape: Tape, label: string, b: UpdateBindings, measured = false): void {
+export function update(recorder: GraphRecorder, label: string, b: UpdateBindings, measured = false): void {
   const { x, x0Hat, output, step, z, history } = b;
   const [n, c, h, w] = x.shape;
   const guided = output.shape[0] === 2 * n;
   const given = 'storage' in z;
   const channels = output.shape[1] === 2 * c ? 2 * c : c;
-  expect(label, x, x.shape, { layout: 'planar' });
-  expect(label, x0Hat, x.shape, { layout: 'planar' });
-  expect(label, output, [guided ? 2 * n : n, channels, h, w], { layout: 'planar' });
-  if (given) expect(label, z, x.shape, { layout: 'planar' });
+  assertShape(label, x, x.shape, { layout: 'planar' });
+  assertShape(label, x0Hat, x.shape, { layout: 'planar' });
+  assertShape(label, output, [guided ? 2 * n : n, channels, h, w], { layout: 'planar' });
+  if (given) assertShape(label, z, x.shape, { layout: 'planar' });
   const slots = history ? history.shape[0] / n : 0;
-  if (history) expect(label, history, [slots * n, c, h, w], { layout: 'planar' });
+  if (history) assertShape(label, history, [slots * n, c, h, w], { layout: 'planar' });
   const size = c * h * w;
-  const constants = {
+  const uniforms = {
     N: n,
     ELEMENTS: size,
     OUT: channels * h * w,
     BLOCKS: Math.ceil(size / 4),
     SLOTS: slots,
   };
-  const measures = measured ? tape.temp(`${label}.measures`, [n, 2, 1, 1], 'f32', 'planar') : null;
+  const measures = measured ? recorder.transient(`${label}.measures`, [n, 2, 1, 1], 'f32', 'planar') : null;
   if (measures)
-    tape.record({
+    recorder.record({
       label: `${label}.measure`,
       shader: { name: 'measure', code: stepCode + measureCode + sum },
       dtype: 'f32',
       defines: { GUIDED: guided },
-      constants,
-      bindings: [measures, x, output, step],
-      threads: n * WORKGROUP,
+      uniforms,
+      bindings: { measures, x, output, step },
+      invocations: n * WORKGROUP,
       workgroupSize: WORKGROUP,
     });
-  tape.record({
+  recorder.record({
     label,
     shader: { name: 'update', code: (given ? '' : philox + normal) + stepCode + code },
     dtype: 'f32',
     defines: { GUIDED: guided, GIVEN: given, HISTORY: history !== null, MEASURED: measured },
-    constants,
-    bindings: [
-      ...[x, x0Hat, output, step, b.fault],
-      ...(given ? [z, null] : [z.seeds, z.normalTable]),
-      ...[history, measures],
-    ],
-    threads: n * Math.ceil(size / 4),
+    uniforms,
+    bindings: {
+      ...{ x, x0Hat, output, step, fault: b.fault, h: history, measures },
+      ...(given ? { z } : { seeds: z.seeds, normal_table: z.normalTable }),
+    },
+    invocations: n * Math.ceil(size / 4),
     workgroupSize: WORKGROUP,
   });
 }

@@ -1,17 +1,17 @@
 import code from '../../shaders/upsample_bilinear.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
 import { blocks, type Tensor } from '../tensor.ts';
 import { WORKGROUP } from './launch.ts';
 
 /** Twice the size, bilinear, corners aligned. (N, C, H, W) -> (N, C, 2H, 2W). shaders/upsample_bilinear.wgsl */
-export function upsampleBilinear(tape: Tape, label: string, x: Tensor): Tensor {
+export function upsampleBilinear(recorder: GraphRecorder, label: string, x: Tensor): Tensor {
   const [n, c, h, w] = x.shape;
-  const out = tape.temp(label, [n, c, 2 * h, 2 * w], x.dtype);
-  tape.record({
+  const out = recorder.transient(label, [n, c, 2 * h, 2 * w], x.dtype);
+  recorder.record({
     label,
     shader: { name: 'upsample_bilinear', code },
     dtype: x.dtype,
-    constants: {
+    uniforms: {
       PLANES: n * blocks(c),
       H_IN: h,
       W_IN: w,
@@ -20,8 +20,8 @@ export function upsampleBilinear(tape: Tape, label: string, x: Tensor): Tensor {
       Y_STEP: (h - 1) / (2 * h - 1),
       X_STEP: (w - 1) / (2 * w - 1),
     },
-    bindings: [out, x],
-    threads: n * blocks(c) * 4 * h * w,
+    bindings: { output: out, input: x },
+    invocations: n * blocks(c) * 4 * h * w,
     workgroupSize: WORKGROUP,
   });
   return out;

@@ -1,19 +1,19 @@
 import code from '../../shaders/upsample_nearest.wgsl?raw';
-import type { Tape } from '../gpu/tape.ts';
+import type { GraphRecorder } from '../gpu/recorder.ts';
 import { blocks, type Tensor } from '../tensor.ts';
 import { WORKGROUP } from './launch.ts';
 
 /** Every pixel becomes 2 x 2. (N, C, H, W) -> (N, C, 2H, 2W). shaders/upsample_nearest.wgsl */
-export function upsampleNearest(tape: Tape, label: string, x: Tensor): Tensor {
+export function upsampleNearest(recorder: GraphRecorder, label: string, x: Tensor): Tensor {
   const [n, c, h, w] = x.shape;
-  const out = tape.temp(label, [n, c, 2 * h, 2 * w], x.dtype);
-  tape.record({
+  const out = recorder.transient(label, [n, c, 2 * h, 2 * w], x.dtype);
+  recorder.record({
     label,
     shader: { name: 'upsample_nearest', code },
     dtype: x.dtype,
-    constants: { PLANES: n * blocks(c), H_IN: h, W_IN: w, W_OUT: 2 * w, PIXELS: 4 * h * w },
-    bindings: [out, x],
-    threads: n * blocks(c) * 4 * h * w,
+    uniforms: { PLANES: n * blocks(c), H_IN: h, W_IN: w, W_OUT: 2 * w, PIXELS: 4 * h * w },
+    bindings: { output: out, input: x },
+    invocations: n * blocks(c) * 4 * h * w,
     workgroupSize: WORKGROUP,
   });
   return out;

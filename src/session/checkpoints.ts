@@ -6,7 +6,7 @@ import { scoped } from '../gpu/scope.ts';
 import { copyTensors } from '../gpu/transfer.ts';
 import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
 import type { Step } from '../schedule/step.ts';
-import type { Tensor } from '../tensor.ts';
+import type { GpuTensor } from '../tensor.ts';
 import type { ModelAccess } from './model_access.ts';
 import type { Sample } from './sample.ts';
 
@@ -17,20 +17,20 @@ export interface StoredState {
   readonly t: number;
   /** The step that led here; null at index 0. */
   readonly step: Step | null;
-  readonly xT: Tensor;
+  readonly xT: GpuTensor;
   /** Null at index 0. */
-  readonly x0Hat: Tensor | null;
+  readonly x0Hat: GpuTensor | null;
   /** x_t before the step; null at index 0. */
-  readonly before: Tensor | null;
+  readonly before: GpuTensor | null;
 }
 
 export interface Checkpoint extends Omit<StoredState, 'before'> {
   /** The device of the tensors. */
   readonly gpu: Gpu;
   /** The sampler's memory; null for samplers without one. */
-  readonly history: Tensor | null;
+  readonly history: GpuTensor | null;
   /** x_t before the step; null if it is the checkpoint before this one. */
-  readonly ownBefore: Tensor | null;
+  readonly ownBefore: GpuTensor | null;
 }
 
 /** The GPU may refuse this many copies in a row; then the run fails. */
@@ -81,21 +81,21 @@ export class Checkpoints {
   /** Chooses which states of a run are stored, from its first state and the number of its states. */
   plan({ xT, history }: Sample, states: number): void {
     // Later states have x0Hat, too; if not all are kept, also the state before each.
-    const bytes = 2 * xT.storage.bytes + (history?.storage.bytes ?? 0);
+    const bytes = 2 * xT.buffer.size + (history?.buffer.size ?? 0);
     this.#stride =
-      bytes * states <= this.#budget ? 1 : Math.ceil(((bytes + xT.storage.bytes) * states) / this.#budget);
+      bytes * states <= this.#budget ? 1 : Math.ceil(((bytes + xT.buffer.size) * states) / this.#budget);
   }
 
   /**
    * A copy of x_t before the step from state `index`, for the view of the step's change; null if the checkpoint of that
    * state will do.
    */
-  copyBefore(index: number, xT: Tensor): Tensor | null {
+  copyBefore(index: number, xT: GpuTensor): GpuTensor | null {
     return this.#stride === 1 && this.#stored.has(index) ? null : this.#copies([xT])[0]!;
   }
 
   /** Copies a state. @param ownBefore from copyBefore */
-  keep(index: number, sample: Sample, ownBefore: Tensor | null): void {
+  keep(index: number, sample: Sample, ownBefore: GpuTensor | null): void {
     const { t, step } = sample;
     const [xT, x0Hat, history] = this.#copies([sample.xT, sample.x0Hat, sample.history]);
     const checkpoint: Checkpoint = {
@@ -143,7 +143,7 @@ export class Checkpoints {
   }
 
   /** Copies on the GPU. If the GPU has no room for them, fewer states are kept from now on. */
-  #copies(tensors: readonly (Tensor | null)[]): (Tensor | null)[] {
+  #copies(tensors: readonly (GpuTensor | null)[]): (GpuTensor | null)[] {
     const { device } = this.#access.gpu;
     if (this.#refusals >= MOST_REFUSALS)
       throw new DiffusionError(
@@ -152,12 +152,14 @@ export class Checkpoints {
         'Draw fewer pictures at a time.',
       );
     const { result: copies, refused } = scoped(device, () => {
-      const made = tensors.map((tensor): Tensor | null => {
+      const made = tensors.map((tensor): GpuTensor | null => {
         if (!tensor) return null;
-        const { bytes, label } = tensor.storage;
+        const { label, buffer } = tensor;
         const usage = STORAGE | COPY_SRC | COPY_DST;
-        const buffer = device.createBuffer({ label: `state.${label}`, size: bytes, usage });
-        return { ...tensor, storage: { bytes, label, buffer, pinned: true } };
+        return {
+          ...tensor,
+          buffer: device.createBuffer({ label: `state.${label}`, size: buffer.size, usage }),
+        };
       });
       copyTensors(
         device,
@@ -173,7 +175,7 @@ export class Checkpoints {
   }
 
   /** Drops the copies that failed, and every second of the others. */
-  #thin(failed: readonly (Tensor | null)[]): void {
+  #thin(failed: readonly (GpuTensor | null)[]): void {
     this.#refusals++;
     this.#stride *= 2;
     for (const [index, checkpoint] of this.#stored)
@@ -186,5 +188,5 @@ export class Checkpoints {
 }
 
 function free({ xT, x0Hat, history, ownBefore }: Checkpoint): void {
-  for (const tensor of [xT, x0Hat, history, ownBefore]) tensor?.storage.buffer!.destroy();
+  for (const tensor of [xT, x0Hat, history, ownBefore]) tensor?.buffer.destroy();
 }

@@ -415,7 +415,7 @@ export class Player extends EventTarget {
         head.sample = value as Sample;
         this.#keep(head, before);
       } catch (error) {
-        before?.storage.buffer!.destroy();
+        before?.buffer.destroy();
         throw error;
       }
     });

@@ -2,7 +2,8 @@
 
 import { DiffusionError, throwIfAborted } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
-import { run as replay, type Copy, type Recording, type Stretch } from '../gpu/tape.ts';
+import { run as replay, type Copy, type Program } from '../gpu/program.ts';
+import type { CommandRange } from '../gpu/submit_ranges.ts';
 import { copyTensors, readBuffer } from '../gpu/transfer.ts';
 import type { Model, StepPlan } from '../model.ts';
 import { packRepaint } from '../ops/repaint.ts';
@@ -11,7 +12,7 @@ import { noiseLevels } from '../schedule/noise_levels.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
 import { keyOf } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
-import { scalars, type Tensor } from '../tensor.ts';
+import { scalars, type GpuTensor } from '../tensor.ts';
 import { startState } from './latents.ts';
 import type { ModelAccess } from './model_access.ts';
 import { checkRun, type CheckedRun, type SampleOptions } from './sample_options.ts';
@@ -27,11 +28,11 @@ export interface Sample {
   /** The step that led here; null at index 0. */
   readonly step: Step | null;
   /** x_t, planar f32 (count, C, H, W); trained on [-1, 1]. */
-  readonly xT: Tensor;
+  readonly xT: GpuTensor;
   /** The prediction of x_0 that the step made; null at index 0. */
-  readonly x0Hat: Tensor | null;
+  readonly x0Hat: GpuTensor | null;
   /** The sampler's memory, planar f32 (slots * count, C, H, W); null for samplers without one. */
-  readonly history: Tensor | null;
+  readonly history: GpuTensor | null;
 }
 
 /**
@@ -66,7 +67,7 @@ async function* sampleModel(model: Model, given: SampleOptions): AsyncGenerator<
   throwIfAborted(signal);
   const run = checkRun(model, options);
   const { steps } = run;
-  const plan = await model.takePlan(run.shape);
+  const plan = await model.acquirePlan(run.shape);
   try {
     writeInputs(model, plan, options, run);
     const writeStep = stepWriter(model, plan, options, run);
@@ -82,11 +83,11 @@ async function* sampleModel(model: Model, given: SampleOptions): AsyncGenerator<
       gpu.check();
       writeStep(k);
       if (steps[k]!.renoise) {
-        const { jump } = plan.repaint!;
-        await submit(jump, jump.all);
+        const renoise = plan.renoise!;
+        await submit(renoise, renoise.timings.all);
       } else {
         let copies = copiesFor(k);
-        for (const piece of plan.step.split()) {
+        for (const piece of plan.step.timings.split()) {
           throwIfAborted(signal);
           await submit(plan.step, piece, copies);
           copies = [];
@@ -96,7 +97,7 @@ async function* sampleModel(model: Model, given: SampleOptions): AsyncGenerator<
       yield { ...state(k + 1), xT, x0Hat, history };
     }
   } finally {
-    model.givePlanBack(plan);
+    model.releasePlan(plan);
   }
 }
 
@@ -111,12 +112,12 @@ function writeInputs(model: Model, plan: StepPlan, options: SampleOptions, run: 
   if (plan.labels && classes) {
     const nulls = Array<number>(count).fill(model.config.nullClass!);
     const ofStep = guided ? [...classes, ...nulls] : classes;
-    const all = Array.from({ length: plan.ahead?.steps ?? 1 }, () => ofStep).flat();
+    const all = Array.from({ length: plan.cache?.steps ?? 1 }, () => ofStep).flat();
     device.queue.writeBuffer(plan.labels, 0, Uint32Array.from(all));
   }
-  if (plan.repaint) {
-    device.queue.writeBuffer(plan.repaint.known.storage.buffer!, 0, init!);
-    device.queue.writeBuffer(plan.repaint.mask.storage.buffer!, 0, mask!);
+  if (plan.inpainting) {
+    device.queue.writeBuffer(plan.inpainting.known.buffer, 0, init!);
+    device.queue.writeBuffer(plan.inpainting.mask.buffer, 0, mask!);
   }
   if (resume)
     return copyTensors(device, [
@@ -125,7 +126,7 @@ function writeInputs(model: Model, plan: StepPlan, options: SampleOptions, run: 
     ]);
   const size = scalars(run.state, 'planar') / count;
   const xT = startState(options, count, size, noiseLevels(model.schedulerConfig)(steps[0]!.t));
-  if (xT) device.queue.writeBuffer(plan.x.storage.buffer!, 0, xT);
+  if (xT) device.queue.writeBuffer(plan.x.buffer, 0, xT);
   else replay(device, plan.start);
 }
 
@@ -140,17 +141,16 @@ function stepWriter(
   const timestep = new Float32Array((guided ? 2 : 1) * count);
   return (k) => {
     const step = steps[k]!;
-    if (plan.repaint) {
+    if (plan.inpainting) {
       const { a, s } = level(step.tPrev);
       const numbers = packRepaint({ c: 1, s: 0, ...step.renoise, a, b: s, index: step.index });
-      device.queue.writeBuffer(plan.repaint.numbers, 0, numbers);
+      device.queue.writeBuffer(plan.inpainting.numbers, 0, numbers);
     }
     if (step.renoise) return;
-    const input = plan.timestep.storage.buffer;
-    if (input) device.queue.writeBuffer(input, 0, timestep.fill(step.t));
+    if (plan.timestep) device.queue.writeBuffer(plan.timestep.buffer, 0, timestep.fill(step.t));
     const off = guided && interval && !(step.t >= interval[0] && step.t <= interval[1]);
     device.queue.writeBuffer(plan.uniforms, 0, packStep(step, off ? 1 : guidance, rescale));
-    if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.storage.buffer!, 0, z![k]!);
+    if (plan.z && step.sigma > 0) device.queue.writeBuffer(plan.z.buffer, 0, z![k]!);
   };
 }
 
@@ -160,43 +160,43 @@ function stepWriter(
  */
 function conditioning(
   device: GPUDevice,
-  { ahead }: StepPlan,
+  { cache }: StepPlan,
   steps: readonly Step[],
 ): (k: number) => readonly Copy[] {
-  if (!ahead) return () => [];
-  const { timestep, copies } = ahead;
-  const images = timestep.shape[0] / ahead.steps;
+  if (!cache) return () => [];
+  const { timestep, copies } = cache;
+  const images = timestep.shape[0] / cache.steps;
   let first = -Infinity;
   return (k) => {
-    if (k >= first + ahead.steps) {
+    if (k >= first + cache.steps) {
       first = k;
       const all = Float32Array.from({ length: timestep.shape[0] }, (_, i) => {
         const step = steps[k + Math.floor(i / images)];
         return step && !step.renoise ? step.t : 0; // past the end, or a jump: not used
       });
-      device.queue.writeBuffer(timestep.storage.buffer!, 0, all);
-      replay(device, ahead.tables);
+      device.queue.writeBuffer(timestep.buffer, 0, all);
+      replay(device, cache.tables);
     }
     return copies.map((copy) => ({ ...copy, offset: copy.offset + (k - first) * copy.stride }));
   };
 }
 
 /**
- * Returns a function that submits a part of a recording, and waits for the part before it. Two parts are under way at most:
+ * Returns a function that submits a part of a program, and waits for the part before it. Two parts are under way at most:
  * stopping takes effect at once, and the GPU never idles.
  */
 function submitter(
   gpu: Gpu,
-): (recording: Recording, part: Stretch, copies?: readonly Copy[]) => Promise<void> {
+): (program: Program, part: CommandRange, copies?: readonly Copy[]) => Promise<void> {
   let inFlight: Promise<void> = Promise.resolve();
   let done = 0;
-  return async (recording, part, copies) => {
+  return async (program, part, copies) => {
     const since = performance.now();
-    replay(gpu.device, recording, part, copies);
+    replay(gpu.device, program, part, copies);
     await inFlight;
     inFlight = gpu.settled().then(() => {
       const now = performance.now();
-      recording.took(part, now - Math.max(since, done));
+      program.timings.recordTiming(part, now - Math.max(since, done));
       done = now;
     });
     inFlight.catch(() => {}); // awaited in the next round, or not at all if the caller stops

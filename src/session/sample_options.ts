@@ -7,7 +7,7 @@ import { startForStrength, makeSteps } from '../schedule/make_steps.ts';
 import { jumpsOf, withCurrentNames, type RunOptions } from '../schedule/run_options.ts';
 import { keyOf } from '../schedule/noise.ts';
 import { historyLength, type Step } from '../schedule/step.ts';
-import { sameShape, scalars, type Shape, type Tensor } from '../tensor.ts';
+import { sameShape, scalars, type Shape, type GpuTensor } from '../tensor.ts';
 
 /** The options of one run. Arrays of numbers are (count, C, H, W) row-major, in the model's range [-1, 1]. */
 export interface SampleOptions extends RunOptions {
@@ -49,8 +49,8 @@ export interface SampleOptions extends RunOptions {
 /** What a run goes on from: copies, on the GPU, of what a `Sample` showed. */
 export interface SavedState {
   readonly index: number;
-  readonly xT: Tensor;
-  readonly history: Tensor | null;
+  readonly xT: GpuTensor;
+  readonly history: GpuTensor | null;
 }
 
 /** Number of images of a run: one a label, or `count`; default 1. */

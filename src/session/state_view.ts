@@ -5,22 +5,22 @@ import { readTensor } from '../gpu/transfer.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import type { Step } from '../schedule/step.ts';
-import type { Tensor } from '../tensor.ts';
+import type { GpuTensor } from '../tensor.ts';
 
 export const STATE_VIEWS = ['x_t', 'x0', 'eps', 'update'] as const;
 export type StateView = (typeof STATE_VIEWS)[number];
 
 /** A part of what is shown: `weight` times planar f32 (N, C, H, W). */
 export interface Term {
-  readonly tensor: Tensor;
+  readonly tensor: GpuTensor;
   readonly weight: number;
 }
 
 /** The tensors of a state that the views are made of: see `StoredState`. */
 export interface ViewedState {
-  readonly xT: Tensor;
-  readonly x0Hat: Tensor | null;
-  readonly before: Tensor | null;
+  readonly xT: GpuTensor;
+  readonly x0Hat: GpuTensor | null;
+  readonly before: GpuTensor | null;
   readonly step: Step | null;
 }
 

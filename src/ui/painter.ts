@@ -4,7 +4,7 @@ import { Display } from '../display/display.ts';
 import { DiffusionError } from '../errors.ts';
 import type { Player } from '../session/player.ts';
 import { termsOf, type StateView } from '../session/state_view.ts';
-import type { Tensor } from '../tensor.ts';
+import type { GpuTensor } from '../tensor.ts';
 import { reducedMotion } from './motion.ts';
 
 export interface Target {
@@ -29,7 +29,7 @@ export class Painter {
   #last = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** What is on the canvases. */
-  #painted: { readonly xT: Tensor; readonly views: string } | null = null;
+  #painted: { readonly xT: GpuTensor; readonly views: string } | null = null;
 
   /**
    * @param onerror called if the canvas or the GPU refuses to show pictures; a lost device is the player's to report

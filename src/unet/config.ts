@@ -16,8 +16,8 @@ export type BlockType =
 export type Sampling = 'conv' | 'resnet';
 
 export interface UNetConfig {
-  /** diffusers: unet.ts; lecture: lecture.ts, which reads of what follows only what it has. */
-  readonly architecture: 'diffusers' | 'lecture';
+  /** dome272 uses only those of the following keys that its network has. */
+  readonly architecture: 'diffusers' | 'dome272';
   /** Height and width that the model was trained at; null when the config does not say. */
   readonly sampleSize: readonly [number, number] | null;
   readonly inChannels: number;
@@ -90,7 +90,7 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     'ExtendedUNet2DModel', // ours: what weights/convert/openai.py and the command convert-tfjs write
     'LectureUNet2DModel', // and weights/convert/lecture.py
   ]);
-  if (className === 'LectureUNet2DModel') return lectureConfig(json, source, refuse);
+  if (className === 'LectureUNet2DModel') return dome272Config(json, source, refuse);
   const openai = className === 'ExtendedUNet2DModel';
   const size = reader.get('sample_size', null);
   const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
@@ -239,7 +239,7 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
  * The lecture's network in the same terms: sample_size, in_channels, out_channels, num_class_embeds (the last class is the
  * null class) as in UNet2DModel, base_channels (64), time_embedding_dim (256), num_attention_heads (4).
  */
-function lectureConfig(json: unknown, source: string, refuse: Refuse): UNetConfig {
+function dome272Config(json: unknown, source: string, refuse: Refuse): UNetConfig {
   const reader = new ConfigReader(json, refuse);
   const W = reader.integer('base_channels', 64, 1, MAX.channels / 8);
   const [dim, heads] = [reader.get('time_embedding_dim', 256), reader.get('num_attention_heads', 4)];
@@ -266,7 +266,7 @@ function lectureConfig(json: unknown, source: string, refuse: Refuse): UNetConfi
   );
   if (W % config.numAttentionHeads! !== 0)
     refuse('num_attention_heads', `is ${String(heads)}, and does not divide ${W} channels`);
-  return { ...config, architecture: 'lecture' };
+  return { ...config, architecture: 'dome272' };
 }
 
 /** How the down block i, or the up block i, changes the size; null in the last of each. */

@@ -1,116 +1,233 @@
-/** From named tensors to GPU buffers packed as the kernels read them. */
+/** The weights of a network: how they lie in buffers, as the kernels read them, and the buffers. */
 
-import type { Gpu } from '../gpu/device.ts';
-import { allocate } from '../gpu/scope.ts';
 import { DiffusionError, throwIfAborted } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
+import type { BufferMap } from '../gpu/program.ts';
+import { allocate } from '../gpu/scope.ts';
 import { COPY_DST, STORAGE } from '../gpu/usage.ts';
 import type { ConvWeights } from '../ops/conv2d.ts';
 import type { Table } from '../ops/embedding.ts';
 import type { NormWeights } from '../ops/group_norm.ts';
-import { packMatrix, padBlocks, toDType } from '../ops/packing.ts';
 import { frequencies } from '../ops/timestep_embedding.ts';
-import { blocks, bytesOf, type DType } from '../tensor.ts';
+import { packMatrix, padBlocks, toDType } from '../ops/weight_layout.ts';
+import { blocks, bufferHandle, bytesOf, type BufferHandle, type DType } from '../tensor.ts';
 import { toFloat32, type WeightTensor } from '../weights/safetensors.ts';
+import type { FusedSlice, NetworkWeights, ParameterList } from './architecture.ts';
+import { architectureOf } from './architectures.ts';
 import type { UNetConfig } from './config.ts';
-import { checkParameters, expectedParameters } from './parameters.ts';
+import { checkParameters } from './parameters.ts';
 
-/** Makes a buffer of so many scalars, which `fills` compute, one piece after the other. */
-type Make = (
-  label: string,
-  scalars: number,
-  type: DType,
-  ...fills: (() => Float32Array<ArrayBuffer>)[]
-) => GPUBuffer;
+type Numbers = Float32Array<ArrayBuffer>;
+/** The numbers of a parameter, by its name in the checkpoint. */
+type Read = (name: string) => Numbers;
 
-/** Some of the outputs of a layer: what was a layer of its own in the checkpoint. */
-export interface LayerPart {
-  readonly layer: string;
-  /** First block of four output channels. */
-  readonly first: number;
-  readonly cOut: number;
-}
-
-/**
- * Layers that see the same input become one: one product of matrices instead of three, or of twenty. The name of the
- * joint layer, or null.
- */
-function jointOf(owner: string): string | null {
-  if (/\.to_[qkv]$/.test(owner)) return owner.replace(/to_[qkv]$/, 'to_qkv');
-  if (owner.endsWith('.time_emb_proj')) return 'time_emb_proj';
-  return /^(down|up)\d\.emb$/.test(owner) ? 'emb' : null;
-}
-
-/** Scalars of a joint matrix of time projections, at most; what is more begins another. In f32 these are 64 MiB. */
-const JOINT = 2 ** 24;
-
-const bufferBytes = (scalars: number, type: DType): number => Math.ceil((scalars * bytesOf[type]) / 16) * 16;
-
-/** The parameters of one network on the GPU: owns the buffers. */
-export class UNetWeights {
+/** A buffer, and the parts that fill it, one after the other. */
+interface WeightBuffer {
+  readonly handle: BufferHandle;
   readonly dtype: DType;
-  /** `conv_in`, `down_blocks.0.resnets.0.conv1` ...: every layer with a matrix; linear ones have size 1. */
+  readonly parts: readonly ((read: Read) => Numbers)[];
+}
+
+/** Rows of a layer of the checkpoint that become part of a fused layer. */
+interface FusedPart {
+  readonly label: string;
+  /** Name of the layer in the checkpoint. */
+  readonly owner: string;
+  /** First of its rows in the checkpoint's matrix. */
+  readonly from: number;
+  readonly cOut: number;
+  readonly cIn: number;
+}
+
+/** Most scalars of a matrix that computes the conditioning; the next layers begin another. In f32 these are 64 MiB. */
+const MAX_FUSED = 2 ** 24;
+
+/** Where every parameter of a network lies: handles of buffers, and how they are filled. Pure data, known from the config. */
+export class WeightLayout implements NetworkWeights {
+  readonly dtype: DType;
   readonly layers = new Map<string, ConvWeights>();
-  /** `mid_block.attentions.0.to_q`, `down_blocks.0.resnets.0.time_emb_proj` ...: layers that are part of a joint one. */
-  readonly parts = new Map<string, LayerPart>();
+  readonly slices = new Map<string, FusedSlice>();
   readonly norms = new Map<string, NormWeights>();
   classTable: Table | null = null;
   timeTable: Table | null = null;
-  /** Of the sinusoidal and Fourier embeddings. */
-  readonly frequency: GPUBuffer;
-  readonly #buffers: GPUBuffer[] = [];
+  readonly conditioningLayers: string[] = [];
+  readonly frequency: BufferHandle;
+  readonly buffers: WeightBuffer[] = [];
+  readonly #handles = new Set<BufferHandle>();
+
+  /** @param maxFused default MAX_FUSED (tests bring a small one) */
+  constructor(config: UNetConfig, dtype: DType, maxFused = MAX_FUSED) {
+    this.dtype = dtype;
+    const list = architectureOf(config).parameters(config);
+    const fused = new Map<string, FusedPart[]>();
+    for (const [name, shape] of list.shapes) {
+      if (!name.endsWith('.weight')) continue;
+      const owner = name.slice(0, -'.weight'.length);
+      if (owner === 'class_embedding' || (owner === 'time_proj' && shape.length === 2)) {
+        const [rows, channels] = shape as [number, number];
+        const table = { buffer: this.#rows(name, rows, channels), rows, channels };
+        if (owner === 'time_proj') this.timeTable = table;
+        else this.classTable = table;
+      } else if (owner === 'time_proj') continue;
+      else if (shape.length === 1) this.#addNorm(owner, shape[0]!);
+      else if (list.fusions.has(owner)) this.#collect(list, owner, shape, fused, maxFused);
+      else this.#addMatrix(owner, shape);
+    }
+    for (const [layer, parts] of fused) this.#addFused(layer, parts);
+    this.frequency = this.#addFrequency(config, list.shapes.get('time_proj.weight'));
+  }
+
+  /** Whether a handle is one of these weights. */
+  has(handle: BufferHandle): boolean {
+    return this.#handles.has(handle);
+  }
+
+  get bytes(): number {
+    return this.buffers.reduce((sum, { handle }) => sum + handle.bytes, 0);
+  }
+
+  /** Bytes of the largest buffer. */
+  get largest(): number {
+    return this.buffers.reduce((largest, { handle }) => Math.max(largest, handle.bytes), 0);
+  }
+
+  #add(label: string, scalars: number, dtype: DType, ...parts: WeightBuffer['parts']): BufferHandle {
+    const handle = bufferHandle(label, scalars * bytesOf[dtype], 'external');
+    this.buffers.push({ handle, dtype, parts });
+    this.#handles.add(handle);
+    return handle;
+  }
+
+  /** Rows of so many channels, each padded to whole blocks. */
+  #rows(name: string, rows: number, channels: number): BufferHandle {
+    const scalars = rows * blocks(channels) * 4;
+    return this.#add(name, scalars, this.dtype, (read) => padBlocks(read(name), rows, channels));
+  }
+
+  #addNorm(owner: string, channels: number): void {
+    const gamma = this.#rows(`${owner}.weight`, 1, channels);
+    const beta = this.#rows(`${owner}.bias`, 1, channels);
+    this.norms.set(owner, { gamma, beta, channels });
+  }
+
+  #addMatrix(owner: string, shape: readonly number[]): void {
+    const [rows, cIn, size = 1] = shape as [number, number, number?];
+    const name = `${owner}.weight`;
+    const weight = this.#add(name, blocks(rows) * blocks(cIn) * 16 * size ** 2, this.dtype, (read) =>
+      packMatrix(read(name), rows, cIn, size),
+    );
+    const bias = this.#rows(`${owner}.bias`, 1, rows);
+    this.layers.set(owner, { weight, bias, cIn, cOut: rows, size });
+  }
+
+  /** Adds the rows of a layer to those of its fused layer. */
+  #collect(
+    { fusions, conditioningLayer }: ParameterList,
+    owner: string,
+    [rows = 0, cIn = 0]: readonly number[],
+    fused: Map<string, FusedPart[]>,
+    maxFused: number,
+  ): void {
+    const { layer: base, parts } = fusions.get(owner)!;
+    let layer = base;
+    if (base === conditioningLayer) {
+      const isFull = (name: string): boolean =>
+        (fused.get(name) ?? []).reduce((sum, part) => sum + part.cOut * part.cIn, rows * cIn) > maxFused;
+      for (let k = 1; fused.has(layer) && isFull(layer); k++) layer = `${base}.${k}`;
+      if (!fused.has(layer)) this.conditioningLayers.push(layer);
+    }
+    const cOut = rows / parts.length;
+    const added = parts.map((end, i): FusedPart => ({
+      label: owner + end,
+      owner,
+      from: i * cOut,
+      cOut,
+      cIn,
+    }));
+    fused.set(layer, [...(fused.get(layer) ?? []), ...added]);
+  }
+
+  #addFused(layer: string, parts: readonly FusedPart[]): void {
+    const { cIn } = parts[0]!;
+    let firstBlock = 0;
+    for (const { label, cOut } of parts) {
+      this.slices.set(label, { layer, firstBlock, cOut });
+      firstBlock += blocks(cOut);
+    }
+    const rowsOf = (read: Read, end: string, { owner, from, cOut }: FusedPart, length: number) =>
+      read(`${owner}.${end}`).subarray(from * length, (from + cOut) * length);
+    const matrices = parts.map(
+      (part) => (read: Read) => packMatrix(rowsOf(read, 'weight', part, cIn), part.cOut, cIn, 1),
+    );
+    const biases = parts.map(
+      (part) => (read: Read) => padBlocks(rowsOf(read, 'bias', part, 1), 1, part.cOut),
+    );
+    const weight = this.#add(`${layer}.weight`, firstBlock * blocks(cIn) * 16, this.dtype, ...matrices);
+    const bias = this.#add(`${layer}.bias`, firstBlock * 4, this.dtype, ...biases);
+    this.layers.set(layer, { weight, bias, cIn, cOut: firstBlock * 4, size: 1 });
+  }
+
+  /** @param stored shape of the frequencies in the checkpoint, if they are there (a shape of two is a table) */
+  #addFrequency(config: UNetConfig, stored: readonly number[] | undefined): BufferHandle {
+    const { frequencyTable, timeProjDim, freqShift, timestepScale } = config;
+    if (stored?.length !== 1)
+      return this.#add('frequency', Math.floor(timeProjDim / 2), 'f32', () =>
+        frequencies(timeProjDim, freqShift).map((f) => f * timestepScale),
+      );
+    return this.#add('frequency', stored[0]!, 'f32', (read) => {
+      const numbers = read('time_proj.weight');
+      // Fourier features: 2 pi w, rounded as PyTorch does.
+      return frequencyTable ? numbers : numbers.map((w) => Math.fround(w * 2) * Math.fround(Math.PI));
+    });
+  }
+}
+
+/** The weights of a network in GPU memory. Owns the buffers. */
+export class GpuWeights {
+  readonly layout: WeightLayout;
+  readonly buffers: BufferMap;
+
+  private constructor(layout: WeightLayout, buffers: BufferMap) {
+    this.layout = layout;
+    this.buffers = buffers;
+  }
 
   /** @throws bad-weights, out-of-memory, aborted */
   static async upload(
     gpu: Gpu,
     config: UNetConfig,
     tensors: ReadonlyMap<string, WeightTensor>,
-    dtype: DType,
+    layout: WeightLayout,
     source: string,
     signal?: AbortSignal,
-    joint = JOINT,
-  ): Promise<UNetWeights> {
+  ): Promise<GpuWeights> {
+    const { device } = gpu;
     checkParameters(config, tensors, source);
-    const numbers = (name: string): Float32Array<ArrayBuffer> => {
-      const data = toFloat32(tensors.get(name)!);
-      let bad = 0;
-      for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad++;
-      if (bad)
-        throw new DiffusionError(
-          'bad-weights',
-          `The tensor ${name} of ${source} holds ${bad} numbers that are not finite.`,
-          'Download or convert the model again.',
-        );
-      return data;
+    const buffers = new Map<BufferHandle, GPUBuffer>();
+    const weights = new GpuWeights(layout, buffers);
+    const work = (): void => {
+      for (const { handle } of layout.buffers) {
+        const { label, bytes } = handle;
+        buffers.set(handle, device.createBuffer({ label, size: bytes, usage: STORAGE | COPY_DST }));
+      }
     };
-    const fills: (() => void)[] = [];
-    const make: Make = (label, scalars, type, ...pieces) => {
-      const size = bufferBytes(scalars, type);
-      const buffer = gpu.device.createBuffer({ label, size, usage: STORAGE | COPY_DST });
-      let at = 0;
-      for (const piece of pieces)
-        fills.push(() => {
-          const bytes = toDType(piece(), type);
-          gpu.device.queue.writeBuffer(buffer, at, bytes);
-          at += bytes.byteLength;
-        });
-      return buffer;
-    };
-    const shapes = [...tensors].map(([name, { shape }]) => [name, shape] as const);
-    let made: UNetWeights | null = null;
-    const weights = await allocate(
-      gpu.device,
-      `the weights of ${source}`,
-      () => (made = new UNetWeights(config, shapes, dtype, numbers, make, joint)),
-      () => made?.destroy(),
-    );
+    await allocate(device, `the weights of ${source}`, work, () => weights.destroy());
     try {
       let since = performance.now();
-      for (const fill of fills) {
-        throwIfAborted(signal);
-        fill();
-        if (performance.now() - since < 30) continue;
-        await new Promise((resolve) => setTimeout(resolve)); // a large model takes seconds: let the page live
-        since = performance.now();
+      for (const { handle, dtype, parts } of layout.buffers) {
+        let offset = 0;
+        for (const part of parts) {
+          throwIfAborted(signal);
+          const bytes = toDType(
+            part((name) => readFinite(tensors, name, source)),
+            dtype,
+          );
+          device.queue.writeBuffer(buffers.get(handle)!, offset, bytes);
+          offset += bytes.byteLength;
+          if (performance.now() - since < 30) continue;
+          await new Promise((resolve) => setTimeout(resolve)); // a large model takes seconds: let the page live
+          since = performance.now();
+        }
       }
     } catch (error) {
       weights.destroy();
@@ -119,138 +236,25 @@ export class UNetWeights {
     return weights;
   }
 
-  /** The weights of a config as `upload` lays them out, with no GPU and no numbers: what is bound has a size and no more. */
-  static planned(config: UNetConfig, dtype: DType): UNetWeights {
-    const make: Make = (label, scalars, type) =>
-      ({ label, size: bufferBytes(scalars, type), destroy() {} }) as unknown as GPUBuffer;
-    const none = () => new Float32Array();
-    return new UNetWeights(config, [...expectedParameters(config)], dtype, none, make, JOINT);
-  }
-
-  private constructor(
-    config: UNetConfig,
-    shapes: readonly (readonly [name: string, shape: readonly number[]])[],
-    dtype: DType,
-    numbers: (name: string) => Float32Array<ArrayBuffer>,
-    make: Make,
-    most: number,
-  ) {
-    this.dtype = dtype;
-    const upload: Make = (...of) => {
-      const buffer = make(...of);
-      this.#buffers.push(buffer);
-      return buffer;
-    };
-    /** Rows of so many channels, each padded to whole blocks. */
-    const padded = (
-      label: string,
-      rows: number,
-      channels: number,
-      data: () => Float32Array = () => numbers(label),
-    ) => upload(label, rows * blocks(channels) * 4, dtype, () => padBlocks(data(), rows, channels));
-    interface Part {
-      readonly label: string;
-      readonly owner: string;
-      /** First of its rows in the checkpoint's matrix. */
-      readonly from: number;
-      readonly cOut: number;
-      readonly cIn: number;
-    }
-    const joints = new Map<string, Part[]>();
-    let frequency: { count: number; fill: () => Float32Array<ArrayBuffer> } | null = null;
-    for (const [name, shape] of shapes) {
-      if (!name.endsWith('.weight')) continue;
-      const owner = name.slice(0, -'.weight'.length);
-      if (owner === 'class_embedding' || (owner === 'time_proj' && shape.length === 2)) {
-        const [rows, channels] = shape as [number, number];
-        const table = { buffer: padded(name, rows, channels), rows, channels };
-        if (owner === 'time_proj') this.timeTable = table;
-        else this.classTable = table;
-        continue;
-      }
-      if (owner === 'time_proj') {
-        // Fourier features: 2 pi w, rounded as PyTorch does.
-        const fill = () =>
-          config.frequencyTable
-            ? numbers(name)
-            : numbers(name).map((w) => Math.fround(w * 2) * Math.fround(Math.PI));
-        frequency = { count: shape[0]!, fill };
-        continue;
-      }
-      if (shape.length === 1) {
-        const gamma = padded(name, 1, shape[0]!);
-        const beta = padded(`${owner}.bias`, 1, shape[0]!);
-        this.norms.set(owner, { gamma, beta, channels: shape[0]! });
-        continue;
-      }
-      const [rows, cIn, size = 1] = shape as [number, number, number?];
-      let joint = jointOf(owner);
-      if (joint === 'time_emb_proj') {
-        const full = (name: string) =>
-          (joints.get(name) ?? []).reduce((sum, part) => sum + part.cOut * part.cIn, rows * cIn) > most;
-        for (let k = 1; joints.has(joint) && full(joint); k++) joint = `time_emb_proj.${k}`;
-      }
-      if (joint) {
-        // With scaleShift its first half scales, its second shifts.
-        const half = config.scaleShift && owner.endsWith('.time_emb_proj');
-        const ends = half ? (['.scale', '.shift'] as const) : ([''] as const);
-        ends.forEach((end, i) => {
-          const cOut = rows / ends.length;
-          joints.set(joint, [
-            ...(joints.get(joint) ?? []),
-            { label: owner + end, owner, from: i * cOut, cOut, cIn },
-          ]);
-        });
-        continue;
-      }
-      this.layers.set(owner, {
-        weight: upload(name, blocks(rows) * blocks(cIn) * 16 * size ** 2, dtype, () =>
-          packMatrix(numbers(name), rows, cIn, size),
-        ),
-        bias: padded(`${owner}.bias`, 1, rows),
-        cIn,
-        cOut: rows,
-        size,
-      });
-    }
-    for (const [joint, parts] of joints) {
-      const { cIn } = parts[0]!;
-      let first = 0;
-      for (const { label, cOut } of parts) {
-        this.parts.set(label, { layer: joint, first, cOut });
-        first += blocks(cOut);
-      }
-      const some = (name: string, { from, cOut }: Part, length: number) =>
-        numbers(name).subarray(from * length, (from + cOut) * length);
-      const matrices = parts.map(
-        (part) => () => packMatrix(some(`${part.owner}.weight`, part, cIn), part.cOut, cIn, 1),
-      );
-      const biases = parts.map((part) => () => padBlocks(some(`${part.owner}.bias`, part, 1), 1, part.cOut));
-      this.layers.set(joint, {
-        weight: upload(`${joint}.weight`, first * blocks(cIn) * 16, dtype, ...matrices),
-        bias: upload(`${joint}.bias`, first * 4, dtype, ...biases),
-        cIn,
-        cOut: first * 4,
-        size: 1,
-      });
-    }
-    const { count, fill } = frequency ?? {
-      count: Math.floor(config.timeProjDim / 2),
-      fill: () => frequencies(config.timeProjDim, config.freqShift).map((f) => f * config.timestepScale),
-    };
-    this.frequency = upload('frequency', count, 'f32', fill);
-  }
-
   get bytes(): number {
-    return this.#buffers.reduce((sum, b) => sum + b.size, 0);
-  }
-
-  /** Bytes of the largest buffer. */
-  get largest(): number {
-    return this.#buffers.reduce((largest, b) => Math.max(largest, b.size), 0);
+    return this.layout.bytes;
   }
 
   destroy(): void {
-    for (const buffer of this.#buffers) buffer.destroy();
+    for (const buffer of this.buffers.values()) buffer.destroy();
   }
+}
+
+/** @throws bad-weights */
+function readFinite(tensors: ReadonlyMap<string, WeightTensor>, name: string, source: string): Numbers {
+  const data = toFloat32(tensors.get(name)!);
+  let bad = 0;
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) bad++;
+  if (bad)
+    throw new DiffusionError(
+      'bad-weights',
+      `The tensor ${name} of ${source} holds ${bad} numbers that are not finite.`,
+      'Download or convert the model again.',
+    );
+  return data;
 }

@@ -1,21 +1,27 @@
 /** What an engine is to the bench, and ours. */
 
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape, type ConvShape, type ConvVariant, type Recording } from '../../src/gpu/tape.ts';
+import { buildProgram, run as replay, type Program } from '../../src/gpu/program.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { convShapes } from '../../src/memory.ts';
 import { Model, type LoadOptions } from '../../src/model.ts';
 import { attention } from '../../src/ops/attention.ts';
 import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
-import { pack, unpack } from '../../src/ops/pack.ts';
-import { replayTime, shapeKey } from '../../src/ops/tune.ts';
-import { takesSplit, takesWinograd, variantsFor } from '../../src/ops/variants.ts';
-import { packMatrix, padBlocks, toDType } from '../../src/ops/packing.ts';
+import { pack, unpack } from '../../src/ops/layout_convert.ts';
+import { replayTime } from '../../src/ops/tune.ts';
+import { CONV_VARIANTS, convKernel, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import {
+  convShapeKey,
+  NetworkRecorder,
+  type ConvShape,
+  type ConvVariant,
+} from '../../src/ops/kernel_policy.ts';
+import { packMatrix, padBlocks, toDType } from '../../src/ops/weight_layout.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
-import type { DType, Tensor } from '../../src/tensor.ts';
+import { bufferHandle, type BufferHandle, type DType, type GpuTensor } from '../../src/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';
 import { hasTimestamps, timestamps } from './timestamps.ts';
 
@@ -79,14 +85,15 @@ export function affineSteps(network: Network, steps: number): { t: number; a: nu
   }));
 }
 
-export const VARIANTS: readonly ConvVariant[] = ['direct', 'winograd', 'tiled-16', 'tiled-16/4', 'tiled-16/16', 'tiled-32', 'tiled-64']; // prettier-ignore
+/** The direct one first: the others are compared with it. */
+export const VARIANTS: readonly ConvVariant[] = [
+  'direct',
+  ...CONV_VARIANTS.filter((name) => name !== 'direct'),
+];
 
-/** Whether a convolution of this shape can go this way. */
-export function takes(variant: ConvVariant, shape: ConvShape): boolean {
-  if (variant === 'winograd') return takesWinograd(shape);
-  if (variant === 'tiled-16/4') return takesSplit(shape, 4);
-  return variant !== 'tiled-16/16' || takesSplit(shape, 16);
-}
+/** Whether a convolution of this shape can go this way on a GPU. */
+export const takes = (variant: ConvVariant, shape: ConvShape): boolean =>
+  variant === 'direct' || convKernel(variant).takes(shape, { isSoftware: false });
 
 /** How convolutions are chosen: as for a visitor, by the rule alone, tuned without haste, or one way wherever it can go. */
 export type Way = 'default' | 'rule' | 'tuned' | ConvVariant;
@@ -97,7 +104,7 @@ function loadOptions({ config }: Network, dtype: DType, way: Way): LoadOptions {
   if (way === 'tuned') return { dtype, tune: { budget: 30_000 } };
   // What the tuner finds in its store it takes as it is.
   const chosen = convShapes(config).filter((shape) => takes(way, shape));
-  const value = JSON.stringify(Object.fromEntries(chosen.map((shape) => [shapeKey(shape), way])));
+  const value = JSON.stringify(Object.fromEntries(chosen.map((shape) => [convShapeKey(shape), way])));
   return { dtype, tune: { budget: -1, store: { getItem: () => value, setItem: () => {} } } };
 }
 
@@ -105,7 +112,7 @@ function loadOptions({ config }: Network, dtype: DType, way: Way): LoadOptions {
 function waysOf(model: Model): string {
   const count = new Map<string, number>();
   for (const shape of convShapes(model.config)) {
-    const name = model.variants.conv(shape);
+    const name = model.kernels.conv(shape);
     count.set(name, (count.get(name) ?? 0) + 1);
   }
   return [...count].map(([name, n]) => `${n} ${name}`).join(', ');
@@ -133,7 +140,7 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: W
         return eps.filter((_, i) => i % out < size);
       },
       async run(steps) {
-        let last: Tensor | null = null;
+        let last: GpuTensor | null = null;
         const which = labels ? { labels } : { count: batch };
         const states = sample(model, { ...options(network, steps), ...which, xT });
         for (let k = 0; ; k++) {
@@ -148,11 +155,11 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: W
       },
       async profile() {
         const [height, width] = sampleSize!;
-        const plan = await model.takePlan({ count: batch, height, width });
+        const plan = await model.acquirePlan({ count: batch, height, width });
         try {
           return await profile(gpu, plan.step);
         } finally {
-          model.givePlanBack(plan);
+          model.releasePlan(plan);
         }
       },
       scriptMs: () => script.sort((a, b) => a - b)[script.length >> 1] ?? null,
@@ -164,42 +171,37 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: W
   },
   async openLayer({ layer, batch, x }) {
     const gpu = await openGpu(await entry());
-    const tape = new Tape(variantsFor(gpu));
+    const recorder = new NetworkRecorder(kernelPolicyFor(gpu));
     const { channels, groups, eps, repeats } = LAYER;
     const shape = [batch, channels, layer.size, layer.size] as const;
-    const input = tape.pinned('x', shape, 'f32');
-    const get = (name: string): ConvWeights => layerWeights(gpu, layer, name, dtype);
-    let h = pack(tape, 'pack', input, { dtype });
+    const input = recorder.persistent('x', shape, 'f32');
+    const buffers = new Map<BufferHandle, GPUBuffer>();
+    const get = (name: string): ConvWeights => layerWeights(gpu, layer, name, dtype, buffers);
+    let h = pack(recorder, 'pack', input, { dtype });
     for (let i = 0; i < repeats; i++) {
       if (layer.kind === 'norm') {
         const { weight: gamma, bias: beta } = get(`${i}`);
-        h = groupNorm(tape, `${i}`, h, { gamma, beta, channels }, { groups, eps, activation: 'silu' });
+        h = groupNorm(recorder, `${i}`, h, { gamma, beta, channels }, { groups, eps, activation: 'silu' });
       } else if (layer.kind === 'attention') {
-        const project = (part: string) => conv2d(tape, `${i}.${part}`, h, get(`${i}.${part}`));
-        const mixed = attention(tape, `${i}`, project('to_q'), project('to_k'), project('to_v'), 1);
-        h = conv2d(tape, `${i}.to_out.0`, mixed, get(`${i}.to_out.0`));
-      } else h = conv2d(tape, `${i}`, h, get(`${i}`));
+        const project = (part: string) => conv2d(recorder, `${i}.${part}`, h, get(`${i}.${part}`));
+        const mixed = attention(recorder, `${i}`, project('to_q'), project('to_k'), project('to_v'), 1);
+        h = conv2d(recorder, `${i}.to_out.0`, mixed, get(`${i}.to_out.0`));
+      } else h = conv2d(recorder, `${i}`, h, get(`${i}`));
     }
-    const out = unpack(tape, 'unpack', h, tape.pinned('y', shape, 'f32'), null);
-    const recording = await tape.build(gpu, layer.name);
-    gpu.device.queue.writeBuffer(input.storage.buffer!, 0, x);
+    const out = unpack(recorder, 'unpack', h, recorder.persistent('y', shape, 'f32'), null);
+    const program = await buildProgram(gpu, recorder, layer.name, buffers);
+    gpu.device.queue.writeBuffer(program.bufferOf(input), 0, x);
     const run = (times: number): Promise<Float32Array> => {
-      for (let i = 0; i < times; i++) {
-        const encoder = gpu.device.createCommandEncoder();
-        const pass = encoder.beginComputePass();
-        recording.replay(pass);
-        pass.end();
-        gpu.device.queue.submit([encoder.finish()]);
-      }
-      return readTensor(gpu, out);
+      for (let i = 0; i < times; i++) replay(gpu.device, program);
+      return readTensor(gpu, program.tensorOf(out));
     };
     return {
       note: '',
       predict: () => run(1),
       run,
-      profile: () => profile(gpu, recording),
+      profile: () => profile(gpu, program),
       destroy() {
-        recording.destroy();
+        program.destroy();
         gpu.destroy();
       },
     };
@@ -207,23 +209,31 @@ export const ours = (entry: () => Promise<GPU | undefined>, dtype: DType, way: W
 });
 
 /** Each dispatch again and again, by the GPU's clock, or else in submits of about 20 ms: the best of three. */
-async function profile(gpu: Gpu, recording: Recording): Promise<Dispatched[]> {
-  if (hasTimestamps(gpu)) return timestamps(gpu, recording);
+async function profile(gpu: Gpu, program: Program): Promise<Dispatched[]> {
+  if (hasTimestamps(gpu)) return timestamps(gpu, program);
   const out: Dispatched[] = [];
-  for (const [i, { label }] of recording.commands.entries()) {
-    const time = (times: number) => replayTime(gpu, recording, times, { from: i, to: i + 1 });
+  for (const [i, { label }] of program.commands.entries()) {
+    const time = (times: number) => replayTime(gpu, program, times, { from: i, to: i + 1 });
     const times = Math.max(1, Math.min(1000, Math.round(20 / (await time(1)))));
     out.push({ label, ms: Math.min(await time(times), await time(times), await time(times)) });
   }
   return out;
 }
 
-function layerWeights(gpu: Gpu, layer: Layer, name: string, dtype: DType): ConvWeights {
-  const upload = (data: Float32Array<ArrayBuffer>): GPUBuffer => {
+function layerWeights(
+  gpu: Gpu,
+  layer: Layer,
+  name: string,
+  dtype: DType,
+  buffers: Map<BufferHandle, GPUBuffer>,
+): ConvWeights {
+  const upload = (data: Float32Array<ArrayBuffer>): BufferHandle => {
     const bytes = toDType(data, dtype);
-    const buffer = gpu.device.createBuffer({ size: bytes.byteLength, usage: 0x88 }); // STORAGE | COPY_DST
+    const handle = bufferHandle(name, bytes.byteLength, 'external');
+    const buffer = gpu.device.createBuffer({ size: handle.bytes, usage: 0x88 }); // STORAGE | COPY_DST
     gpu.device.queue.writeBuffer(buffer, 0, bytes);
-    return buffer;
+    buffers.set(handle, buffer);
+    return handle;
   };
   const { shape, data } = layer.weights.get(`${name}.weight`)!;
   const [cOut, cIn, size = 1] = shape as [number, number?, number?];

@@ -5,7 +5,7 @@
 
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { openGpu } from '../../src/gpu/device.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
+import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
 import { bindingLimit, planMemory, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { sample } from '../../src/session/sample.ts';
@@ -22,7 +22,7 @@ export async function large(dtype: DType): Promise<number> {
   const opened = await openGpu(await nodeGpu());
   const { gpu, peak } = countBuffers(opened);
   const limit = bindingLimit(gpu);
-  const planned = planMemory(config, smallestRun(config)!, dtype, limit, variantsFor(gpu));
+  const planned = planMemory(config, smallestRun(config)!, dtype, limit, kernelPolicyFor(gpu));
   const print = (what: string, value: unknown): void => console.log(`${what.padEnd(28)}${String(value)}`);
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB (${bytes})`;
   print('adapter', opened.adapter);
@@ -50,7 +50,7 @@ export async function large(dtype: DType): Promise<number> {
   for await (const { index, steps } of sample(model, { steps: 1, seed: 0, scheduler: 'ddim' }))
     finite = index === steps; // a number that is not finite ends the run with numeric-fault
   print('one step, with compilation', seconds());
-  const plan = await model.takePlan(smallestRun(config)!);
+  const plan = await model.acquirePlan(smallestRun(config)!);
   print('GFLOP a step', (plan.flops / 1e9).toFixed(1));
   print('dispatches', plan.step.commands.length);
   print('peak of buffers', mib(peak()));

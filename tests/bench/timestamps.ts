@@ -1,7 +1,7 @@
 /** Times of single dispatches by the GPU's own clock (`timestamp-query`). */
 
 import type { Gpu } from '../../src/gpu/device.ts';
-import type { Recording } from '../../src/gpu/tape.ts';
+import type { Program } from '../../src/gpu/program.ts';
 import { readBuffer } from '../../src/gpu/transfer.ts';
 import type { Dispatched } from './engine.ts';
 
@@ -11,7 +11,7 @@ const PASS_MS = 2;
 const MOST = 2048;
 
 /** Milliseconds of each command: a pass of its own, `times` replays in it. */
-async function passes(gpu: Gpu, recording: Recording, times: readonly number[]): Promise<number[]> {
+async function passes(gpu: Gpu, program: Program, times: readonly number[]): Promise<number[]> {
   const { device } = gpu;
   const out: number[] = [];
   for (let first = 0; first < times.length; first += MOST) {
@@ -23,7 +23,7 @@ async function passes(gpu: Gpu, recording: Recording, times: readonly number[]):
       const writes = { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 };
       const pass = encoder.beginComputePass({ timestampWrites: writes });
       const piece = { from: first + i, to: first + i + 1 };
-      for (let k = 0; k < replays; k++) recording.replay(pass, piece);
+      for (let k = 0; k < replays; k++) program.replay(pass, piece);
       pass.end();
       device.queue.submit([encoder.finish()]);
     }
@@ -40,12 +40,12 @@ async function passes(gpu: Gpu, recording: Recording, times: readonly number[]):
 
 export const hasTimestamps = (gpu: Gpu): boolean => gpu.device.features.has('timestamp-query');
 
-/** Milliseconds of every dispatch of a recording: the least of `rounds`, after a warm one. What it writes is of no interest. */
-export async function timestamps(gpu: Gpu, recording: Recording, rounds = 3): Promise<Dispatched[]> {
-  const first = await passes(gpu, recording, new Array<number>(recording.commands.length).fill(4));
+/** Milliseconds of every dispatch of a program: the least of `rounds`, after a warm one. What it writes is of no interest. */
+export async function timestamps(gpu: Gpu, program: Program, rounds = 3): Promise<Dispatched[]> {
+  const first = await passes(gpu, program, new Array<number>(program.commands.length).fill(4));
   const times = first.map((ms) => Math.max(1, Math.min(256, Math.ceil(PASS_MS / Math.max(ms, 1e-4)))));
   const best = new Array<number>(times.length).fill(Infinity);
   for (let round = 0; round < rounds; round++)
-    (await passes(gpu, recording, times)).forEach((ms, i) => (best[i] = Math.min(best[i]!, ms)));
-  return recording.commands.map(({ label }, i) => ({ label, ms: best[i]! }));
+    (await passes(gpu, program, times)).forEach((ms, i) => (best[i] = Math.min(best[i]!, ms)));
+  return program.commands.map(({ label }, i) => ({ label, ms: best[i]! }));
 }

@@ -1,7 +1,8 @@
 /** What the update x_t -> x_{t-1} costs by itself, for every sampler and edit, beside a whole step. */
 
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Tape } from '../../src/gpu/tape.ts';
+import { buildProgram } from '../../src/gpu/program.ts';
+import { NetworkRecorder } from '../../src/ops/kernel_policy.ts';
 import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
 import { replayTime } from '../../src/ops/tune.ts';
 import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
@@ -10,7 +11,7 @@ import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
 import { historyLength } from '../../src/schedule/step.ts';
-import type { Shape, Tensor } from '../../src/tensor.ts';
+import { bufferHandle, type Shape, type Tensor } from '../../src/tensor.ts';
 import type { Outcome, Place } from './job.ts';
 import { openNetwork, type Network } from './networks.ts';
 
@@ -37,18 +38,14 @@ async function measure(
   ]) {
     const steps = makeSteps(schedule, { scheduler, steps: 20 });
     const slots = historyLength(steps);
-    const buffers: GPUBuffer[] = [];
-    const make = (bytes: number, usage: number): GPUBuffer => {
-      const buffer = gpu.device.createBuffer({ size: Math.ceil(bytes / 16) * 16, usage: usage | 0x08 });
-      buffers.push(buffer);
-      return buffer;
-    };
-    const tape = new Tape();
+    const recorder = new NetworkRecorder();
     const tensor = (label: string, n = 1): Tensor =>
-      tape.pinned(label, [n * shape[0], shape[1], shape[2], shape[3]], 'f32');
-    const source = { seeds: make(shape[0] * 8, 0x80), normalTable: make(normalTable.byteLength, 0x80) };
-    gpu.device.queue.writeBuffer(source.normalTable, 0, normalTable);
-    const uniforms = make(UPDATE_STEP_BYTES, 0x40);
+      recorder.persistent(label, [n * shape[0], shape[1], shape[2], shape[3]], 'f32');
+    const source = {
+      seeds: bufferHandle('seeds', shape[0] * 8, 'persistent'),
+      normalTable: bufferHandle('table', normalTable.byteLength, 'persistent'),
+    };
+    const uniforms = bufferHandle('step', UPDATE_STEP_BYTES, 'persistent', true);
     const x = tensor('x');
     const bindings = {
       x,
@@ -57,23 +54,28 @@ async function measure(
       step: uniforms,
     };
     const history = slots ? tensor('history', slots) : null;
-    update(tape, 'update', { ...bindings, fault: make(16, 0x80), z: source, history }, measured);
-    const numbers = make(REPAINT_BYTES, 0x40);
+    update(
+      recorder,
+      'update',
+      { ...bindings, fault: bufferHandle('fault', 4, 'persistent'), z: source, history },
+      measured,
+    );
+    const numbers = bufferHandle('numbers', REPAINT_BYTES, 'persistent', true);
     if (masked)
-      repaint(tape, 'repaint', { x, known: tensor('known'), mask: tensor('mask'), numbers, source });
-    const recording = await tape.build(gpu, name);
+      repaint(recorder, 'repaint', { x, known: tensor('known'), mask: tensor('mask'), numbers, source });
+    const program = await buildProgram(gpu, recorder, name);
+    gpu.device.queue.writeBuffer(program.bufferOf(source.normalTable), 0, normalTable);
     const packed = packStep(steps[10]!, 2, measured ? 0.7 : 0);
     if (measured) new Float32Array(packed, 28, 1)[0] = 0.995;
-    gpu.device.queue.writeBuffer(uniforms, 0, packed);
-    await replayTime(gpu, recording, 10);
+    gpu.device.queue.writeBuffer(program.bufferOf(uniforms), 0, packed);
+    await replayTime(gpu, program, 10);
     const times: number[] = [];
-    for (let i = 0; i < 7; i++) times.push(await replayTime(gpu, recording, 200));
+    for (let i = 0; i < 7; i++) times.push(await replayTime(gpu, program, 200));
     const msPerStep = times.sort((a, b) => a - b)[3]!;
     costs.push({ sampler: name, slots, msPerStep, share: msPerStep / stepMs });
     const [ms, share] = [msPerStep.toFixed(3).padStart(9), `${(100 * costs.at(-1)!.share).toFixed(2)} %`];
     say(`${name.padEnd(32)} ${String(slots).padStart(5)} ${ms} ${share.padStart(12)}`);
-    recording.destroy();
-    buffers.forEach((buffer) => buffer.destroy());
+    program.destroy();
   }
   return costs;
 }

@@ -6,12 +6,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import { CONV_VARIANTS, LEAST, type Variants } from '../../src/gpu/tape.ts';
 import { convShapes, smallestRun } from '../../src/memory.ts';
 import { candidatesOf } from '../../src/ops/tune.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
-import { DEFAULT_BINDING, recordStep, type MakeBuffer, type StepShape } from '../../src/record.ts';
-import { UNetWeights } from '../../src/unet/weights.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import { FALLBACK_KERNELS, type KernelPolicy } from '../../src/ops/kernel_policy.ts';
+import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/step_graph.ts';
+import { WeightLayout } from '../../src/unet/weights.ts';
 import { readSafetensors } from '../../src/weights/safetensors.ts';
 import { excessOf, faultsOf, readBudget } from '../../tools/gpu-static/budget.ts';
 import { compileFor, DTYPES, NETWORKS, runUnder, type Compiled } from '../../tools/gpu-static/families.ts';
@@ -38,34 +38,31 @@ describe('every kernel of the networks on navi31', () => {
 });
 
 describe('the table has every variant', () => {
-  const hardware = { quads: true, isSoftware: false, subgroup: 32 } as Gpu;
-  const plain = { ...hardware, quads: false };
-  const rule = variantsFor(hardware);
-  const make: MakeBuffer = (label, size) => ({ label, size }) as unknown as GPUBuffer;
+  const hardware = { supportsQuadOps: true, isSoftware: false, subgroup: 32 } as Gpu;
+  const plain = { ...hardware, supportsQuadOps: false };
+  const rule = kernelPolicyFor(hardware);
   /** Names of the kernels of a step. */
   const kernels = async (
     name: string,
     dtype: 'f32' | 'f16',
-    variants: Variants,
+    policy: KernelPolicy,
     more: Partial<StepShape>,
   ) => {
     const config = (await networkConfig(name, (path) => Promise.resolve(diskFiles(path))))!;
     const shape = { ...smallestRun(config)!, ...more, guided: config.numClassEmbeds !== null };
-    const weights = UNetWeights.planned(config, dtype);
-    const recorded = recordStep(config, weights, shape, make, name, DEFAULT_BINDING, variants);
-    const { step, start, jump, ahead } = recorded;
-    return [step, start, jump, ahead?.tables]
-      .flatMap((tape) => (tape ? [...tape.preparations, ...tape.dispatches] : []))
+    const weights = new WeightLayout(config, dtype);
+    return graphsOf(recordStep(config, weights, shape, name, DEFAULT_BINDING, policy))
+      .flatMap((graph) => [...graph.preparations, ...graph.dispatches])
       .flatMap((dispatch) => [kernelOf(hardware, dispatch), kernelOf(plain, dispatch)]);
   };
   const cases = NETWORKS.flatMap((name) => DTYPES.map((dtype) => [name, dtype] as const));
 
   it.each(cases)('that the rule can choose for a layer of %s, %s', async (name, dtype) => {
     const known = new Set(navi31.rows.map(({ kernel }) => kernel));
-    const ways: [string, Variants][] = [
+    const ways: [string, KernelPolicy][] = [
       ['the rule', rule],
-      ['the fall-back', LEAST],
-      ...CONV_VARIANTS.map((way): [string, Variants] => [way, { ...rule, conv: () => way }]),
+      ['the fall-back', FALLBACK_KERNELS],
+      ...CONV_VARIANTS.map((way): [string, KernelPolicy] => [way, { ...rule, conv: () => way }]),
     ];
     for (const [way, variants] of ways)
       for (const more of [{}, { count: 3, slots: 2, measured: true }, { masked: true, givenNoise: true }]) {

@@ -62,7 +62,7 @@ describe('an adapter', () => {
     const warp = { vendor: 'microsoft', architecture: '', device: 'warp', description: 'Software', isFallbackAdapter: true };
     const one = await opened({ info: warp });
     expect(one.isSoftware).toBe(true);
-    expect(one.quads).toBe(true); // asked and right: this adapter is llvmpipe
+    expect(one.supportsQuadOps).toBe(true); // asked and right: this adapter is llvmpipe
   }); // prettier-ignore
 
   it('that is missing: in Node, advice for a command line', async () => {

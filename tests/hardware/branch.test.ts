@@ -8,12 +8,12 @@ import { afterAll, afterEach, expect, it, vi } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/gpu/device.ts';
-import type { ConvShape } from '../../src/gpu/tape.ts';
+import type { ConvShape } from '../../src/ops/kernel_policy.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
-import { bindingLimit, planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
+import { bindingLimit, convShapes, planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { candidatesOf } from '../../src/ops/tune.ts';
-import { hardwareTable } from '../../src/ops/variants.ts';
+import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
 import { Runtime } from '../../src/runtime.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
@@ -66,11 +66,15 @@ it('any adapter counts as hardware or as software, and hardware is asked for its
   };
   const hardware = await asked('hardware');
   expect(hardware.gpu.device.features.has('subgroups')).toBe(true); // or this file tests nothing
-  expect([hardware.gpu.isSoftware, hardware.gpu.quads, hardware.labels]).toEqual([false, true, ['quads']]);
+  expect([hardware.gpu.isSoftware, hardware.gpu.supportsQuadOps, hardware.labels]).toEqual([
+    false,
+    true,
+    ['quads'],
+  ]);
   hardware.gpu.check();
   const software = await asked('software');
   const known = /swiftshader|llvmpipe/i.test(software.gpu.adapter); // tools/gpu runs this on GPUs, too
-  expect([software.gpu.isSoftware, software.gpu.quads, software.labels]).toEqual([true, true, known ? [] : ['quads']]); // prettier-ignore
+  expect([software.gpu.isSoftware, software.gpu.supportsQuadOps, software.labels]).toEqual([true, true, known ? [] : ['quads']]); // prettier-ignore
 });
 
 const draw = async (model: Model, options: SampleOptions): Promise<Float32Array> => {
@@ -101,19 +105,21 @@ it.each([
 
   const counted = countBuffers(gpu);
   const byRule = await Model.load(counted.gpu, diskFiles(folder(name)), { tune: false });
-  expect(byRule.variants.conv).toBe(hardwareTable);
-  expect(byRule.variants.conv(TILED)).toMatch(/^tiled/);
+  const rule = kernelPolicyFor({ isSoftware: false, subgroup: 4 });
+  const shapes = convShapes(byRule.config);
+  expect(shapes.map(byRule.kernels.conv)).toEqual(shapes.map(rule.conv));
+  expect(byRule.kernels.conv(TILED)).toMatch(/^tiled/);
   const shape = { ...smallestRun(byRule.config)!, count: options.labels.length, guided: true };
   const limit = bindingLimit(gpu);
-  const planned = planMemory(byRule.config, shape, 'f32', limit, byRule.variants);
-  const plan = await byRule.takePlan(shape);
+  const planned = planMemory(byRule.config, shape, 'f32', limit, byRule.kernels);
+  const plan = await byRule.acquirePlan(shape);
   expect(counted.alive() + READ_BACK).toBe(planned.total);
-  byRule.givePlanBack(plan);
+  byRule.releasePlan(plan);
   const ruled = await draw(byRule, options);
   byRule.destroy();
 
   const soft = await Model.load(await openAs('software'), diskFiles(folder(name)));
-  expect(soft.variants.conv(TILED)).toBe('winograd');
+  expect(soft.kernels.conv(TILED)).toBe('winograd');
   const wanted = await draw(soft, options);
   soft.destroy();
   for (const actual of [tuned, ruled]) expectClose(actual, wanted, { atol: 2e-3, rtol: 0 }, 'x_0');
@@ -135,7 +141,7 @@ it('a lost device comes back as hardware, and the run goes on to the same pictur
     lost.device.destroy();
     await rebuilt;
     expect(lease.gpu).not.toBe(lost);
-    expect([lease.gpu.isSoftware, lease.gpu.quads]).toEqual([false, true]);
+    expect([lease.gpu.isSoftware, lease.gpu.supportsQuadOps]).toEqual([false, true]);
     const after = await lease.turn(() => draw(lease.model, options));
     expectClose(after, before, { atol: 2e-3, rtol: 0 }, 'x_0');
     lease.release();

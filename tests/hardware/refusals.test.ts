@@ -12,15 +12,20 @@ import { DiffusionError } from '../../src/errors.ts';
 import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/gpu/device.ts';
 import { allocate } from '../../src/gpu/scope.ts';
 import { openStopwatch, type Stopwatch } from '../../src/gpu/stopwatch.ts';
-import { Tape, type ConvShape } from '../../src/gpu/tape.ts';
+import { buildProgram } from '../../src/gpu/program.ts';
 import { readBuffer } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
 import { conv2d } from '../../src/ops/conv2d.ts';
+import { NetworkRecorder, type ConvShape } from '../../src/ops/kernel_policy.ts';
 import { tune, type Candidate } from '../../src/ops/tune.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
+import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import type { GpuTensor } from '../../src/tensor.ts';
 
 const files = diskFiles(fileURLToPath(new URL('../fixtures/unets/attention', import.meta.url)));
 const NONSENSE = '@compute @workgroup_size(1) fn main() { nonsense_of_the_test }';
+/** What every kernel declares. */
+const LAYER = 'struct Layer { n: u32 } @group(0) @binding(9) var<uniform> layer: Layer;';
+const OUTPUT = '@group(0) @binding(0) var<storage, read_write> output: array<vec4f>;';
 const open: Gpu[] = [];
 const force = (kind: 'hardware' | undefined) => Object.assign(globalThis, { [FORCED_ADAPTER]: kind });
 const console_ = { warn: vi.spyOn(console, 'warn'), error: vi.spyOn(console, 'error') };
@@ -51,7 +56,7 @@ async function openSpoiled(spoil: (device: GPUDevice) => void = () => {}): Promi
   return gpu;
 }
 
-/** Shaders of this label become `code`, from now on. */
+/** Kernels of this shader become `code`, from now on. */
 const replaceShader = (device: GPUDevice, label: string, code: (text: string) => string): void => {
   const create = device.createShaderModule.bind(device);
   device.createShaderModule = (shader) =>
@@ -83,7 +88,7 @@ const caught = (work: Promise<unknown>): Promise<unknown> =>
 const SHAPE: ConvShape = { cIn: 32, cOut: 32, size: 3, stride: 1, h: 8, w: 8 };
 const plain: Candidate = {
   name: 'direct',
-  record: (tape, x, w, stride) => conv2d(tape, 'plain', x, w, { stride }),
+  record: (recorder, x, w, stride) => conv2d(recorder, 'plain', x, w, { stride }),
 };
 /** A stopwatch that says what it is told, in milliseconds a replay. */
 const saying =
@@ -98,7 +103,7 @@ const saying =
 describe('what is optional', () => {
   it('the probe of quads', async () => {
     const gpu = await openSpoiled((device) => replaceShader(device, 'quads', () => NONSENSE));
-    expect([gpu.device.features.has('subgroups'), gpu.quads]).toEqual([true, false]);
+    expect([gpu.device.features.has('subgroups'), gpu.supportsQuadOps]).toEqual([true, false]);
     await expectGood(gpu);
   });
 
@@ -110,7 +115,7 @@ describe('what is optional', () => {
       const gpu = await openSpoiled((device) =>
         replaceShader(device, 'quads', (text) => text.replace(from, to)),
       );
-      expect(gpu.quads, to).toBe(false);
+      expect(gpu.supportsQuadOps, to).toBe(false);
       await expectGood(gpu);
     }
   });
@@ -132,7 +137,7 @@ describe('what is optional', () => {
     const gpu = await openGpu({ requestAdapter } as unknown as GPU);
     open.push(gpu);
     expect(asked).toEqual([expect.arrayContaining(['shader-f16', 'subgroups']), []]);
-    expect([gpu.f16, gpu.quads]).toEqual([false, false]);
+    expect([gpu.f16, gpu.supportsQuadOps]).toEqual([false, false]);
     await expectGood(gpu);
   });
 
@@ -150,14 +155,15 @@ describe('what is optional', () => {
     const gpu = await openSpoiled();
     const candidate: Candidate = {
       name: 'winograd',
-      record: (tape, x, w, stride) => {
-        if (how === 'wrong numbers') return conv2d(tape, 'wrong', x, w, { stride, scale: 1.01 });
-        const out = tape.temp('out', x.shape, x.dtype);
+      record: (recorder, x, w, stride) => {
+        if (how === 'wrong numbers') return conv2d(recorder, 'wrong', x, w, { stride, scale: 1.01 });
+        const out = recorder.transient('out', x.shape, x.dtype);
         const code =
           how === 'at its shader'
-            ? NONSENSE
-            : '@group(0) @binding(0) var<uniform> x: vec4f; @group(0) @binding(9) var<uniform> layer: vec4f; @group(0) @binding(1) var<storage, read_write> y: array<vec4f>; @compute @workgroup_size(1) fn main() { y[0] = x + layer; }';
-        tape.record({ label: how, shader: { name: how, code }, dtype: 'f32', constants: {}, bindings: [out], threads: 1, workgroupSize: 1 });
+            ? LAYER + OUTPUT + NONSENSE
+            : // a uniform buffer, and the tensor's is none
+              `${LAYER} @group(0) @binding(0) var<uniform> output: vec4f; @compute @workgroup_size(1) fn main() { var x = output * f32(layer.n); }`;
+        recorder.record({ label: how, shader: { name: how, code }, dtype: 'f32', uniforms: { n: 1 }, bindings: { output: out }, invocations: 1, workgroupSize: 1 });
         return out;
       },
     };
@@ -174,7 +180,7 @@ describe('the stopwatch of the tuner', () => {
     const candidates = (): Candidate[] => [plain, winograd];
     return (await tune(gpu, [SHAPE], 'f32', { candidates, stopwatch, budget: 60_000 })).conv(SHAPE);
   };
-  const rule = variantsFor({ isSoftware: false, subgroup: 4 }).conv(SHAPE);
+  const rule = kernelPolicyFor({ isSoftware: false, subgroup: 4 }).conv(SHAPE);
 
   it('is believed', async () => {
     // Each candidate: one replay, and once more as long.
@@ -209,7 +215,7 @@ describe('what is needed', () => {
   it('a shader of the network: the fallback kernels; refused, too: one sentence', async () => {
     const gpu = await openSpoiled((device) => replaceShader(device, 'conv2d_tiled', () => NONSENSE));
     const model = await Model.load(gpu, files, { tune: false });
-    expect(model.variants.conv(SHAPE)).toBe('direct');
+    expect(model.kernels.conv(SHAPE)).toBe('direct');
     expect(console_.warn.mock.calls.flat().join()).toContain('nonsense_of_the_test'); // the whole text, for a report
     await expectGood(gpu);
     model.destroy();
@@ -224,7 +230,7 @@ describe('what is needed', () => {
     const gpu = await openSpoiled();
     const model = await Model.load(gpu, files, { tune: false });
     replaceShader(gpu.device, 'noise', () => NONSENSE);
-    const error = await caught(model.takePlan({ count: 1, height: 16, width: 16, guided: false, givenNoise: false, slots: 0, measured: false, masked: false })); // prettier-ignore
+    const error = await caught(model.acquirePlan({ count: 1, height: 16, width: 16, guided: false, givenNoise: false, slots: 0, measured: false, masked: false })); // prettier-ignore
     expectPlain(error);
     await expectGood(gpu);
     model.destroy();
@@ -238,10 +244,10 @@ describe('what is needed', () => {
     expect(error).toMatchObject({ code: 'gpu-error' });
     await expectGood(gpu);
     const { maxBufferSize } = gpu.device.limits;
-    const tape = new Tape();
-    const x = tape.pinned('x', [1, 4, 1, maxBufferSize / 16], 'f32', 'c4');
-    tape.record({ label: 'big', shader: { name: 'big', code: NONSENSE }, dtype: 'f32', constants: {}, bindings: [x], threads: 1, workgroupSize: 1 }); // prettier-ignore
-    expect(await caught(tape.build(gpu, 'big'))).toMatchObject({ code: 'limits-too-small' });
+    const recorder = new NetworkRecorder();
+    const x = recorder.persistent('x', [1, 4, 1, maxBufferSize / 16], 'f32', 'c4');
+    recorder.record({ label: 'big', shader: { name: 'big', code: NONSENSE }, dtype: 'f32', uniforms: {}, bindings: { x }, invocations: 1, workgroupSize: 1 }); // prettier-ignore
+    expect(await caught(buildProgram(gpu, recorder, 'big'))).toMatchObject({ code: 'limits-too-small' });
     await expectGood(gpu);
   });
 
@@ -259,9 +265,9 @@ describe('what is needed', () => {
       return full && memory ? ({ message: 'full' } as GPUError) : error;
     };
     const shape = { count: 1, height: 16, width: 16, guided: false, givenNoise: false, slots: 0, measured: false, masked: false }; // prettier-ignore
-    expect(await caught(model.takePlan(shape))).toMatchObject({ code: 'out-of-memory' });
+    expect(await caught(model.acquirePlan(shape))).toMatchObject({ code: 'out-of-memory' });
     full = false;
-    model.givePlanBack(await model.takePlan(shape)); // and the model can be used again
+    model.releasePlan(await model.acquirePlan(shape)); // and the model can be used again
     await expectGood(gpu);
     model.destroy();
   });
@@ -273,9 +279,8 @@ describe('what is needed', () => {
     const context = { configure() {}, unconfigure() {}, getCurrentTexture: () => texture };
     const canvas = { width: 8, height: 8, getContext: () => context } as unknown as OffscreenCanvas;
     const display = new Display(gpu, canvas);
-    const tape = new Tape();
-    const x = tape.pinned('x', [1, 1, 2, 2], 'f32');
-    x.storage.buffer = gpu.device.createBuffer({ size: 16, usage: 0x80 });
+    const buffer = gpu.device.createBuffer({ size: 16, usage: 0x80 });
+    const x: GpuTensor = { buffer, shape: [1, 1, 2, 2], dtype: 'f32', layout: 'planar', label: 'x' };
     display.draw(x); // not known yet, and no fault of the device
     await expectGood(gpu);
     const error = await caught(Promise.resolve().then(() => display.draw(x)));
@@ -303,7 +308,7 @@ describe('a driver that computes something else', () => {
   it('in the tiles: the fallback kernels', async () => {
     const gpu = await spoilKernel('conv2d_tiled', /workgroupBarrier\(\);/g, 'if (lane == 3u) { return; }');
     const model = await Model.load(gpu, files, { tune: false }).catch((error: unknown) => error);
-    expect((model as Model).variants.conv(SHAPE)).toBe('direct');
+    expect((model as Model).kernels.conv(SHAPE)).toBe('direct');
     expect(console_.warn.mock.calls.flat().join()).toMatch(/fallback kernels .* conv2d \(tiled/);
     await expectGood(gpu);
   });

@@ -21,7 +21,7 @@ const relu = ({ shape, data }: Array4): Array4 => make(shape, (i) => Math.max(da
 function maxPool(x: Array4): Array4 {
   const [n, c, h, w] = x.shape;
   return make([n, c, h / 2, w / 2], (i) => {
-    const [column, row] = [i % (w / 2), Math.floor(i / (w / 2))]; // row counts through all planes: h is even
+    const [column, row] = [i % (w / 2), Math.floor(i / (w / 2))]; // row counts through all pworkgroupSize: h is even
     const at = 2 * row * w + 2 * column;
     return Math.max(x.data[at]!, x.data[at + 1]!, x.data[at + w]!, x.data[at + w + 1]!);
   });

@@ -1,23 +1,26 @@
 /**
  * Every WGSL text that the engine makes for a device without subgroup operations, without a GPU.
  *
- * The engine's own launchers record the networks. `Tape.build` and the tuner then compile for a device that keeps each
- * text and computes nothing.
+ * The engine's own launchers record the networks. Their pipelines are then compiled, and the tuner runs, for a device that
+ * keeps each text and computes nothing.
  */
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { LEAST, PLAIN, Tape, type ConvVariant, type Dispatch, type Variants } from '../../src/gpu/tape.ts';
+import { pipelineFor } from '../../src/gpu/pipelines.ts';
+import type { CommandGraph, Dispatch } from '../../src/gpu/recorder.ts';
 import { convShapes, smallestRun } from '../../src/memory.ts';
 import { conv2d } from '../../src/ops/conv2d.ts';
-import { pack } from '../../src/ops/pack.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type KernelPolicy } from '../../src/ops/kernel_policy.ts'; // prettier-ignore
+import { pack } from '../../src/ops/layout_convert.ts';
 import { tune } from '../../src/ops/tune.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
 import { selfCheck } from '../../src/self_check.ts';
-import { DEFAULT_BINDING, recordNetwork, recordStep, type StepShape } from '../../src/record.ts';
-import type { DType } from '../../src/tensor.ts';
+import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/step_graph.ts';
+import { bufferHandle, type DType } from '../../src/tensor.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
-import { UNetWeights } from '../../src/unet/weights.ts';
+import { recordNetwork } from '../../src/unet/network.ts';
+import { WeightLayout } from '../../src/unet/weights.ts';
 import { DTYPES } from './gpu.ts';
 
 /** What `createComputePipelineAsync` is called with. */
@@ -94,51 +97,40 @@ const PARTS: readonly Partial<StepShape>[] = Array.from({ length: 32 }, (_, bits
   masked: (bits & 16) > 0,
 }));
 
-const CONVOLUTIONS: readonly ConvVariant[] = [
-  'direct',
-  'winograd',
-  'tiled-16',
-  'tiled-16/4',
-  'tiled-16/16',
-  'tiled-32',
-  'tiled-64',
-];
-
 /** What a model records: a step with each of `parts` where it can be sampled from, and the network alone. */
-function tapesOf(
+function recordingsOf(
   config: UNetConfig,
   dtype: DType,
-  variants: Variants,
+  policy: KernelPolicy,
   parts: readonly Partial<StepShape>[],
-): Tape[] {
-  const weights = UNetWeights.planned(config, dtype);
-  const buffer = (label: string, size: number) => ({ label, size }) as unknown as GPUBuffer;
+): CommandGraph[] {
+  const weights = new WeightLayout(config, dtype);
   const run = smallestRun(config);
-  const steps = (run ? parts : []).flatMap((part) => {
-    const { step, start, jump, ahead } = recordStep(config, weights, { ...run!, ...part }, buffer, 'a fixture', DEFAULT_BINDING, variants); // prettier-ignore
-    return [step, start, jump, ahead?.tables].filter((tape) => tape instanceof Tape);
-  });
-  const alone = new Tape(variants);
+  const steps = (run ? parts : []).flatMap((part) =>
+    graphsOf(recordStep(config, weights, { ...run!, ...part }, 'a fixture', DEFAULT_BINDING, policy)),
+  );
+  const alone = new NetworkRecorder(policy);
   const side = 2 ** (config.blockOutChannels.length - 1);
   const [height, width] = config.sampleSize ?? [side, side];
-  const vectors = (length: number) => alone.pinned('class_labels', [1, length, 1, 1], 'f32');
+  const vectors = (length: number) => alone.persistent('class_labels', [1, length, 1, 1], 'f32');
   const labels =
     config.classEmbedType === 'timestep' ? vectors(1)
     : config.classEmbedType === 'identity' ? pack(alone, 'class_vectors', vectors(config.timeEmbeddingDim), { dtype })
     : config.numClassEmbeds === null ? null
-    : buffer('class_labels', 4); // prettier-ignore
-  const x = alone.pinned('sample', [1, config.inChannels, height, width], 'f32');
-  const timestep = alone.pinned('timestep', [1, 1, 1, 1], 'f32');
+    : bufferHandle('class_labels', 4, 'external'); // prettier-ignore
+  const x = alone.persistent('sample', [1, config.inChannels, height, width], 'f32');
+  const timestep = alone.persistent('timestep', [1, 1, 1, 1], 'f32');
   recordNetwork(alone, config, weights, { x, timestep, labels, passes: 1 }, DEFAULT_BINDING);
   return [...steps, alone];
 }
 
 /** Convolutions with each of their options, with and without each other: more than the networks have. */
-function convolutions(dtype: DType, variants: Variants): Tape {
-  const tape = new Tape(variants);
-  const tensor = (label: string, side: number) => tape.pinned(label, [1, 32, side, side], dtype, 'c4');
-  const [x, timeBias, joined] = [tensor('x', 16), tensor('time', 1), tensor('joined', 16)];
-  const buffer = { size: 32 * 32 * 9 * 4 } as unknown as GPUBuffer;
+function convolutions(dtype: DType, policy: KernelPolicy): CommandGraph {
+  const recorder = new NetworkRecorder(policy);
+  const tensor = (label: string, side: number) =>
+    recorder.persistent(label, [1, 32, side, side], dtype, 'c4');
+  const [x, timeBias, concatWith] = [tensor('x', 16), tensor('time', 1), tensor('second', 16)];
+  const buffer = bufferHandle('weights', 32 * 32 * 9 * 4, 'external');
   const weights = (size: number, cIn = 32) => ({ weight: buffer, bias: buffer, cIn, cOut: 32, size });
   for (let bits = 0; bits < 16; bits++) {
     const options = {
@@ -147,11 +139,11 @@ function convolutions(dtype: DType, variants: Variants): Tape {
       upsampled: (bits & 4) > 0,
       residual: bits & 8 ? tensor('residual', bits & 4 ? 32 : 16) : null,
     };
-    for (const size of [1, 3]) conv2d(tape, 'a convolution', x, weights(size), options);
+    for (const size of [1, 3]) conv2d(recorder, 'a convolution', x, weights(size), options);
   }
-  conv2d(tape, 'a convolution', x, weights(3), { stride: 2 });
-  conv2d(tape, 'a convolution', x, weights(1, 64), { joined });
-  return tape;
+  conv2d(recorder, 'a convolution', x, weights(3), { stride: 2 });
+  conv2d(recorder, 'a convolution', x, weights(1, 64), { concatWith });
+  return recorder;
 }
 
 export interface EngineTexts {
@@ -182,18 +174,17 @@ export async function engineTexts(): Promise<EngineTexts> {
   const gpus = await Promise.all(
     ([[true, 4], [true, 8], [false, 4], [false, 32]] as const).map(([software, subgroup]) => recorder(software, subgroup, keep)), // prettier-ignore
   );
-  const forced = CONVOLUTIONS.map((name): Variants => ({ ...PLAIN, conv: () => name }));
-  const rules = [...gpus.map(variantsFor), LEAST];
-  const ways = [...rules, PLAIN, ...forced];
-  const take = async (tapes: readonly Tape[]): Promise<void> => {
-    for (const tape of tapes) {
-      [...tape.preparations, ...tape.dispatches].forEach(note);
-      await tape.build(gpus[0]!, 'a fixture');
-    }
+  const forced = CONV_VARIANTS.map((name): KernelPolicy => ({ ...DEFAULT_KERNELS, conv: () => name }));
+  const rules = [...gpus.map(kernelPolicyFor), FALLBACK_KERNELS];
+  const ways = [...rules, DEFAULT_KERNELS, ...forced];
+  const take = async (graphs: readonly CommandGraph[]): Promise<void> => {
+    const all = graphs.flatMap(({ preparations, dispatches }) => [...preparations, ...dispatches]);
+    all.forEach(note);
+    await Promise.all(all.map((dispatch) => pipelineFor(gpus[0]!, dispatch)));
   };
   for (const [k, config] of configs().entries())
     for (const dtype of DTYPES) {
-      for (const way of rules) await take(tapesOf(config, dtype, way, [{}]));
+      for (const way of rules) await take(recordingsOf(config, dtype, way, [{}]));
       if (k > 1) continue;
       for (const gpu of gpus) {
         const variants = await tune(gpu, convShapes(config), dtype, { budget: Infinity });
@@ -202,8 +193,8 @@ export async function engineTexts(): Promise<EngineTexts> {
     }
   const [digits] = configs();
   for (const dtype of DTYPES) {
-    await take(tapesOf(digits!, dtype, PLAIN, PARTS)); // the update does not depend on the network
-    for (const way of ways) await take([...tapesOf(digits!, dtype, way, []), convolutions(dtype, way)]);
+    await take(recordingsOf(digits!, dtype, DEFAULT_KERNELS, PARTS)); // the update does not depend on the network
+    for (const way of ways) await take([...recordingsOf(digits!, dtype, way, []), convolutions(dtype, way)]);
   }
   return { texts: [...texts.values()], branches, files };
 }

@@ -3,9 +3,20 @@
 import { afterAll, beforeAll, expect } from 'vitest';
 import { nodeGpu } from '../../src/cli/node_gpu.ts';
 import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { PLAIN, Tape, type Variants } from '../../src/gpu/tape.ts';
+import { buildProgram, run } from '../../src/gpu/program.ts';
 import { readBuffer } from '../../src/gpu/transfer.ts';
-import { blocks, scalars, type DType, type Layout, type Shape, type Tensor } from '../../src/tensor.ts';
+import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from '../../src/gpu/usage.ts';
+import { DEFAULT_KERNELS, NetworkRecorder, type KernelPolicy } from '../../src/ops/kernel_policy.ts';
+import {
+  blocks,
+  bufferHandle,
+  scalars,
+  type BufferHandle,
+  type DType,
+  type Layout,
+  type Shape,
+  type Tensor,
+} from '../../src/tensor.ts';
 import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
 import { sizeOf, type Array4 } from './array.ts';
 
@@ -54,13 +65,13 @@ export function fromLayout(stored: ArrayLike<number>, shape: Shape, layout: Layo
 
 export interface Bench {
   readonly gpu: Gpu;
-  readonly tape: Tape;
+  readonly recorder: NetworkRecorder;
   readonly dtype: DType;
   /** An input tensor; c4 in the dtype of the run unless said otherwise. */
   input(label: string, value: Array4, layout?: Layout, dtype?: DType): Tensor;
   /** A weight buffer with these scalars in the dtype of the run. */
-  weights(label: string, data: Float32Array<ArrayBuffer>, dtype?: DType): GPUBuffer;
-  words(label: string, data: Uint32Array<ArrayBuffer>, usage?: number): GPUBuffer;
+  weights(label: string, data: Float32Array<ArrayBuffer>, dtype?: DType): BufferHandle;
+  words(label: string, data: Uint32Array<ArrayBuffer>, uniform?: boolean): BufferHandle;
 }
 
 /** Records one or more launches, replays them `times` times, and returns the named tensors row-major. */
@@ -69,11 +80,11 @@ export async function launch<K extends string>(
   dtype: DType,
   record: (bench: Bench) => Record<K, Tensor>,
   times = 1,
-  variants: Partial<Variants> = {},
+  policy: Partial<KernelPolicy> = {},
 ): Promise<Record<K, Float64Array>> {
-  const tape = new Tape({ ...PLAIN, ...variants });
-  const pending: (() => void)[] = [];
-  const buffers: GPUBuffer[] = [];
+  const recorder = new NetworkRecorder({ ...DEFAULT_KERNELS, ...policy });
+  const inputs: (readonly [Tensor, Uint8Array<ArrayBuffer>])[] = [];
+  const buffers = new Map<BufferHandle, GPUBuffer>();
   const pad = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
     const out = new Uint8Array(Math.ceil(bytes.length / 16) * 16);
     out.set(bytes);
@@ -81,38 +92,33 @@ export async function launch<K extends string>(
   };
   const raw = (data: Float32Array<ArrayBuffer>, type: DType): Uint8Array<ArrayBuffer> =>
     pad(new Uint8Array((type === 'f16' ? Uint16Array.from(data, f32ToF16) : data).buffer));
-  const buffer = (label: string, bytes: Uint8Array<ArrayBuffer>, usage: number): GPUBuffer => {
-    const made = gpu.device.createBuffer({ label, size: bytes.length, usage: usage | 0x0c });
+  const buffer = (label: string, bytes: Uint8Array<ArrayBuffer>, uniform = false): BufferHandle => {
+    const usage = uniform ? UNIFORM : STORAGE | COPY_SRC;
+    const made = gpu.device.createBuffer({ label, size: bytes.length, usage: usage | COPY_DST });
     gpu.device.queue.writeBuffer(made, 0, bytes);
-    buffers.push(made);
-    return made;
+    const handle = bufferHandle(label, bytes.length, 'external', uniform);
+    buffers.set(handle, made);
+    return handle;
   };
   const outputs = record({
     gpu,
-    tape,
+    recorder,
     dtype,
     input(label, value, layout = 'c4', type = layout === 'c4' ? dtype : 'f32') {
-      const tensor = tape.pinned(label, value.shape, type, layout);
-      const bytes = raw(toLayout(value, layout), type);
-      pending.push(() => gpu.device.queue.writeBuffer(tensor.storage.buffer!, 0, bytes));
+      const tensor = recorder.persistent(label, value.shape, type, layout);
+      inputs.push([tensor, raw(toLayout(value, layout), type)]);
       return tensor;
     },
-    weights: (label, data, type = dtype) => buffer(label, raw(data, type), 0x80),
-    words: (label, data, usage = 0x80) => buffer(label, pad(new Uint8Array(data.buffer)), usage),
+    weights: (label, data, type = dtype) => buffer(label, raw(data, type)),
+    words: (label, data, uniform = false) => buffer(label, pad(new Uint8Array(data.buffer)), uniform),
   });
-  for (const tensor of Object.values<Tensor>(outputs)) tensor.storage.pinned = true;
-  const recording = await tape.build(gpu, 'test');
+  for (const tensor of Object.values<Tensor>(outputs)) recorder.keep(tensor);
+  const program = await buildProgram(gpu, recorder, 'test', buffers);
   try {
-    for (const write of pending) write();
-    for (let i = 0; i < times; i++) {
-      const encoder = gpu.device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      recording.replay(pass);
-      pass.end();
-      gpu.device.queue.submit([encoder.finish()]);
-    }
+    for (const [tensor, bytes] of inputs) gpu.device.queue.writeBuffer(program.bufferOf(tensor), 0, bytes);
+    for (let i = 0; i < times; i++) run(gpu.device, program);
     const read = async (tensor: Tensor): Promise<Float64Array> => {
-      const bytes = await readBuffer(gpu, tensor.storage.buffer!, tensor.storage.bytes);
+      const bytes = await readBuffer(gpu, program.bufferOf(tensor), tensor.storage.bytes);
       const stored =
         tensor.dtype === 'f16'
           ? Float32Array.from(new Uint16Array(bytes), f16ToF32)
@@ -124,7 +130,7 @@ export async function launch<K extends string>(
     gpu.check();
     return result;
   } finally {
-    recording.destroy();
+    program.destroy();
     buffers.forEach((b) => b.destroy());
   }
 }

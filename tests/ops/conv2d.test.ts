@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
-import type { ConvVariant } from '../../src/gpu/tape.ts';
+import type { ConvVariant } from '../../src/ops/kernel_policy.ts';
 import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
-import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
-import { slice, type DType, type Shape } from '../../src/tensor.ts';
+import { packMatrix, padBlocks } from '../../src/ops/weight_layout.ts';
+import { sliceChannels, type DType, type Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { upsampleNearest } from '../reference/upsample_nearest.ts';
@@ -121,12 +121,15 @@ describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
           cOut,
           size,
         };
-        const out = conv2d(b.tape, 'conv', b.input('x', t.x), w, { ...(t.options as ConvOptions), ...extra });
-        launches = b.tape.dispatches.length;
+        const out = conv2d(b.recorder, 'conv', b.input('x', t.x), w, {
+          ...(t.options as ConvOptions),
+          ...extra,
+        });
+        launches = b.recorder.dispatches.length;
         return { out };
       },
       1,
-      { conv: () => variant, most },
+      { conv: () => variant, maxFlopsPerDispatch: most },
     );
 
   // One that has compiled already.
@@ -165,7 +168,7 @@ it('refuses tensors that do not fit, by name', async () => {
     launch(gpu(), 'f32', (b) => {
       const w = { weight: b.weights('w', new Float32Array(16)), bias: b.weights('b', new Float32Array(4)) };
       const x = b.input('the image', integers([1, 3, 4, 4], 1, 1));
-      return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
+      return { out: conv2d(b.recorder, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
     }),
   ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is c4 \[1, 3, 4, 4\]/);
 });
@@ -187,8 +190,8 @@ it.each(KINDS.filter(([v, d]) => v !== 'tiled-32' && v !== 'tiled-64' && d === '
           bias: b.weights('bias', new Float32Array(8)),
           ...{ cIn: 4, cOut: 8, size: 3 },
         };
-        const options = { timeBias: slice(b.input('times', times), 2, 8) };
-        return { out: conv2d(b.tape, 'conv', b.input('x', x), w, options) };
+        const options = { timeBias: sliceChannels(b.input('times', times), 2, 8) };
+        return { out: conv2d(b.recorder, 'conv', b.input('x', x), w, options) };
       },
       1,
       { conv: () => variant },
@@ -201,26 +204,28 @@ it('refuses a part of a tensor where a kernel reads whole ones', async () => {
   await expect(
     launch(gpu(), 'f32', (b) => {
       const w = { weight: b.weights('w', new Float32Array(16)), bias: b.weights('b', new Float32Array(4)) };
-      const x = slice(b.input('the image', integers([1, 8, 4, 4], 1, 1)), 1, 4);
-      return { out: conv2d(b.tape, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
+      const x = sliceChannels(b.input('the image', integers([1, 8, 4, 4], 1, 1)), 1, 4);
+      return { out: conv2d(b.recorder, 'conv', x, { ...w, cIn: 4, cOut: 4, size: 1 }) };
     }),
   ).rejects.toThrow(/conv: the image should be c4 \[1, 4, 4, 4\], but is a slice/);
 });
 
 it.each(DTYPES.flatMap((dtype) => [true, false].map((quads) => [dtype, quads] as const)))(
-  '1x1 of two tensors joined along the channels, %s, with quads: %s',
+  '1x1 of two tensors concatenated along the channels, %s, with quads: %s',
   async (dtype, quads) => {
     needs(gpu(), dtype);
     const [a, b] = [integers([2, 8, 3, 6], 1, 2), integers([2, 12, 3, 6], 2, 2)];
     const weight = integers([18, 20, 1, 1], 3, 2);
     const bias = integers([1, 18, 1, 1], 4, 2);
-    const { out } = await launch({ ...gpu(), quads }, dtype, (bench) => {
+    const { out } = await launch({ ...gpu(), supportsQuadOps: quads }, dtype, (bench) => {
       const w = {
         weight: bench.weights('weight', packMatrix(Float32Array.from(weight.data), 18, 20, 1)),
         bias: bench.weights('bias', padBlocks(Float32Array.from(bias.data), 1, 18)),
         ...{ cIn: 20, cOut: 18, size: 1 },
       };
-      return { out: conv2d(bench.tape, 'conv', bench.input('a', a), w, { joined: bench.input('b', b) }) };
+      return {
+        out: conv2d(bench.recorder, 'conv', bench.input('a', a), w, { concatWith: bench.input('b', b) }),
+      };
     });
     expectEqual(out, reference(concat(a, b), weight, bias.data, { stride: 1 }).data);
   },
@@ -231,13 +236,13 @@ it.each(DTYPES)('without quads, every invocation loads by itself: the same numbe
   const x = integers([2, 20, 9, 6], 1, 2);
   const weight = integers([37, 20, 3, 3], 2, 2);
   const bias = integers([1, 37, 1, 1], 3, 2);
-  const { out } = await launch({ ...gpu(), quads: false }, dtype, (b) => {
+  const { out } = await launch({ ...gpu(), supportsQuadOps: false }, dtype, (b) => {
     const w = {
       weight: b.weights('weight', packMatrix(Float32Array.from(weight.data), 37, 20, 3)),
       bias: b.weights('bias', padBlocks(Float32Array.from(bias.data), 1, 37)),
       ...{ cIn: 20, cOut: 37, size: 3 },
     };
-    return { out: conv2d(b.tape, 'conv', b.input('x', x), w) };
+    return { out: conv2d(b.recorder, 'conv', b.input('x', x), w) };
   });
   expectEqual(out, reference(x, weight, bias.data, { stride: 1 }).data);
 });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
 import { groupNorm } from '../../src/ops/group_norm.ts';
-import { padBlocks } from '../../src/ops/packing.ts';
-import { slice, type Shape, type Tensor } from '../../src/tensor.ts';
+import { padBlocks } from '../../src/ops/weight_layout.ts';
+import { sliceChannels, type Shape, type Tensor } from '../../src/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { concat } from '../reference/concat.ts';
@@ -19,9 +19,9 @@ const CASES: [Shape, number][] = [
 ];
 
 /** Whatever the number of invocations that work together. */
-const KINDS = DTYPES.flatMap((dtype) => [8, 64].map((lanes) => [dtype, lanes] as const));
+const KINDS = DTYPES.flatMap((dtype) => [8, 64].map((workgroupSize) => [dtype, workgroupSize] as const));
 
-describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
+describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, workgroupSize) => {
   interface Extras {
     readonly activation?: Activation;
     readonly scale?: Array4;
@@ -44,10 +44,10 @@ describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
           residual: input('residual'),
           activation: extras.activation ?? null,
         };
-        return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, { groups, eps, ...options }) };
+        return { out: groupNorm(b.recorder, 'norm', b.input('x', x), w, { groups, eps, ...options }) };
       },
       1,
-      { lanes },
+      { workgroupSize },
     );
   const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 4e-6 } : { atol: 2e-3, rtol: 2e-3 };
 
@@ -119,11 +119,16 @@ describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
         const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, 8);
         const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels: 8 };
         const all = b.input('both', both);
-        const options = { groups: 2, eps: 1e-5, scale: slice(all, 3, 8), shift: slice(all, 1, 8) };
-        return { out: groupNorm(b.tape, 'norm', b.input('x', x), w, options) };
+        const options = {
+          groups: 2,
+          eps: 1e-5,
+          scale: sliceChannels(all, 3, 8),
+          shift: sliceChannels(all, 1, 8),
+        };
+        return { out: groupNorm(b.recorder, 'norm', b.input('x', x), w, options) };
       },
       1,
-      { lanes },
+      { workgroupSize },
     );
     const wanted = reference(x, gamma.data, beta.data, {
       groups: 2,
@@ -134,7 +139,7 @@ describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
     expectClose(out, wanted.data, tolerance);
   });
 
-  it('of two tensors, joined along the channels', async () => {
+  it('of two tensors, concatenated along the channels', async () => {
     needs(gpu(), dtype);
     const [a, b] = [gaussian([2, 8, 3, 5], 1, dtype), gaussian([2, 4, 3, 5], 2, dtype)];
     const [gamma, beta] = [3, 4].map((seed) => gaussian([1, 12, 1, 1], seed, dtype)) as [Array4, Array4];
@@ -148,11 +153,16 @@ describe.each(KINDS)('group_norm in %s, %i invocations', (dtype, lanes) => {
           beta: bench.weights('beta', pad(beta)),
           channels: 12,
         };
-        const options = { groups: 3, eps: 1e-5, activation: 'silu', joined: bench.input('b', b) } as const;
-        return { out: groupNorm(bench.tape, 'norm', bench.input('a', a), w, options) };
+        const options = {
+          groups: 3,
+          eps: 1e-5,
+          activation: 'silu',
+          concatWith: bench.input('b', b),
+        } as const;
+        return { out: groupNorm(bench.recorder, 'norm', bench.input('a', a), w, options) };
       },
       1,
-      { lanes },
+      { workgroupSize },
     );
     const wanted = reference(concat(a, b), gamma.data, beta.data, {
       groups: 3,

@@ -1,7 +1,7 @@
 import { describe, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
 import { linear } from '../../src/ops/linear.ts';
-import { packMatrix, padBlocks } from '../../src/ops/packing.ts';
+import { packMatrix, padBlocks } from '../../src/ops/weight_layout.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
@@ -26,7 +26,7 @@ describe.each(DTYPES)('linear in %s', (dtype) => {
         cOut,
       };
       return {
-        out: linear(b.tape, 'linear', b.input('x', x), w, {
+        out: linear(b.recorder, 'linear', b.input('x', x), w, {
           activation,
           addend: addend ? b.input('addend', addend) : null,
         }),

@@ -5,8 +5,8 @@ import { concat } from '../../src/ops/concat.ts';
 import { downsampleAverage, downsampleMax } from '../../src/ops/downsample.ts';
 import { embedding, learnedTime } from '../../src/ops/embedding.ts';
 import { layerNorm } from '../../src/ops/layer_norm.ts';
-import { pack, unpack } from '../../src/ops/pack.ts';
-import { padBlocks } from '../../src/ops/packing.ts';
+import { pack, unpack } from '../../src/ops/layout_convert.ts';
+import { padBlocks } from '../../src/ops/weight_layout.ts';
 import { upsampleBilinear } from '../../src/ops/upsample_bilinear.ts';
 import { upsampleNearest } from '../../src/ops/upsample_nearest.ts';
 import type { Shape } from '../../src/tensor.ts';
@@ -32,7 +32,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     needs(gpu(), dtype);
     const [a, b] = [integers([n, ca, h, w], 1, 9), integers([n, cb, h, w], 2, 9)];
     const { out } = await launch(gpu(), dtype, (bench) => ({
-      out: concat(bench.tape, 'concat', bench.input('a', a), bench.input('b', b)),
+      out: concat(bench.recorder, 'concat', bench.input('a', a), bench.input('b', b)),
     }));
     expectEqual(out, concatReference(a, b).data);
   });
@@ -42,7 +42,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     const [x, table, labels] = [integers([3, c, 1, 1], 1, 9), integers([7, c, 1, 1], 2, 9), [6, 0, 3]];
     const { out } = await launch(gpu(), dtype, (b) => ({
       out: embedding(
-        b.tape,
+        b.recorder,
         'class',
         b.input('x', x),
         { buffer: b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)), rows: 7, channels: c },
@@ -58,7 +58,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     const t = make([4, 1, 1, 1], (i) => [0, 6, 3, 5][i]!);
     const { out } = await launch(gpu(), dtype, (b) => ({
       out: learnedTime(
-        b.tape,
+        b.recorder,
         'time',
         b.input('t', t, 'planar'),
         { buffer: b.weights('table', padBlocks(Float32Array.from(table.data), 7, c)), rows: 7, channels: c },
@@ -72,8 +72,8 @@ describe.each(DTYPES)('in %s', (dtype) => {
     needs(gpu(), dtype);
     const x = integers(shape, 1, 9);
     const { mean, max } = await launch(gpu(), dtype, (b) => ({
-      mean: downsampleAverage(b.tape, 'mean', b.input('x', x)),
-      max: downsampleMax(b.tape, 'max', b.input('x', x)),
+      mean: downsampleAverage(b.recorder, 'mean', b.input('x', x)),
+      max: downsampleMax(b.recorder, 'max', b.input('x', x)),
     }));
     expectEqual(mean, downsampleReference(x, false).data);
     expectEqual(max, downsampleReference(x, true).data);
@@ -85,7 +85,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
       needs(gpu(), dtype);
       const x = gaussian(shape, 1, dtype);
       const { out } = await launch(gpu(), dtype, (b) => ({
-        out: upsampleBilinear(b.tape, 'up', b.input('x', x)),
+        out: upsampleBilinear(b.recorder, 'up', b.input('x', x)),
       }));
       expectClose(
         out,
@@ -103,7 +103,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     const { out } = await launch(gpu(), dtype, (b) => {
       const pad = (a: Array4) => padBlocks(Float32Array.from(a.data), 1, c);
       const w = { gamma: b.weights('gamma', pad(gamma)), beta: b.weights('beta', pad(beta)), channels: c };
-      return { out: layerNorm(b.tape, 'norm', b.input('x', x), w) };
+      return { out: layerNorm(b.recorder, 'norm', b.input('x', x), w) };
     });
     const tolerance = dtype === 'f32' ? { atol: 1e-5, rtol: 2e-6 } : { atol: 2e-3, rtol: 1e-3 };
     expectClose(out, layerNormReference(x, gamma.data, beta.data, 1e-5).data, tolerance);
@@ -117,8 +117,16 @@ describe.each(DTYPES)('in %s', (dtype) => {
     needs(gpu(), dtype);
     const x = integers(shape, 1, 9);
     const { packed, back } = await launch(gpu(), dtype, (b) => {
-      const packed = pack(b.tape, 'pack', b.input('x', x, 'planar'), { dtype, repeat, scale: 2, offset: -1 });
-      return { packed, back: unpack(b.tape, 'unpack', packed, b.tape.pinned('back', packed.shape, 'f32')) };
+      const packed = pack(b.recorder, 'pack', b.input('x', x, 'planar'), {
+        dtype,
+        repeat,
+        scale: 2,
+        offset: -1,
+      });
+      return {
+        packed,
+        back: unpack(b.recorder, 'unpack', packed, b.recorder.persistent('back', packed.shape, 'f32')),
+      };
     });
     const wanted = packReference(x, { repeat, scale: 2, offset: -1 }).data;
     expectEqual(packed, wanted, 'packed');
@@ -129,7 +137,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     needs(gpu(), dtype);
     const [x, by] = [integers([3, 5, 2, 2], 1, 9), make([3, 1, 1, 1], (i) => 2 ** i)];
     const { out } = await launch(gpu(), dtype, (b) => ({
-      out: unpack(b.tape, 'unpack', b.input('x', x), b.tape.pinned('out', x.shape, 'f32'), b.input('by', by, 'planar')),
+      out: unpack(b.recorder, 'unpack', b.input('x', x), b.recorder.persistent('out', x.shape, 'f32'), b.input('by', by, 'planar')),
     })); // prettier-ignore
     expectEqual(out, x.data.map((v, i) => v / 2 ** Math.floor(i / 20))); // prettier-ignore
   });
@@ -138,7 +146,7 @@ describe.each(DTYPES)('in %s', (dtype) => {
     needs(gpu(), dtype);
     const x = integers(shape, 1, 9);
     const { out } = await launch(gpu(), dtype, (b) => ({
-      out: upsampleNearest(b.tape, 'up', b.input('x', x)),
+      out: upsampleNearest(b.recorder, 'up', b.input('x', x)),
     }));
     expectEqual(out, upsampleReference(x).data);
   });
@@ -148,7 +156,7 @@ it('launches refuse two tensors that do not fit', async () => {
   const [a, b] = [integers([1, 4, 2, 2], 1, 1), integers([1, 4, 2, 3], 2, 1)];
   await expect(
     launch(gpu(), 'f32', (bench) => ({
-      out: concat(bench.tape, 'concat', bench.input('a', a), bench.input('b', b)),
+      out: concat(bench.recorder, 'concat', bench.input('a', a), bench.input('b', b)),
     })),
   ).rejects.toThrow(/concat: b should be/);
 });

@@ -14,11 +14,11 @@ const NUMBERS: Repaint = { c: 0.9, s: 0.3, a: 0.6, b: 0.8, index: 4 };
 const run = (x: Array4, known: Array4, mask: Array4, numbers: Repaint) =>
   launch(gpu(), 'f32', (b) => {
     const state = b.input('x', x, 'planar');
-    repaint(b.tape, 'repaint', {
+    repaint(b.recorder, 'repaint', {
       x: state,
       known: b.input('known', known, 'planar'),
       mask: b.input('mask', mask, 'planar'),
-      numbers: b.words('numbers', new Uint32Array(packRepaint(numbers)), 0x40),
+      numbers: b.words('numbers', new Uint32Array(packRepaint(numbers)), true),
       source: {
         seeds: b.words('seeds', Uint32Array.from(SEEDS.flatMap((s) => [s >>> 0, Math.floor(s / 2 ** 32)]))),
         normalTable: b.words('table', normalTable as Uint32Array<ArrayBuffer>),

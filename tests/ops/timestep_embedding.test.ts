@@ -18,7 +18,7 @@ describe.each(DTYPES)('timestep_embedding in %s', (dtype) => {
     const t = make([T.length, 1, 1, 1], (i) => T[i]!);
     const { out } = await launch(gpu(), dtype, (b) => ({
       out: timestepEmbedding(
-        b.tape,
+        b.recorder,
         'time',
         b.input('t', t, 'planar'),
         b.weights('frequency', frequencies(dim, shift), 'f32'),
@@ -37,7 +37,7 @@ describe.each(DTYPES)('timestep_embedding in %s', (dtype) => {
     const t = make([times.length, 1, 1, 1], (i) => times[i]!);
     const { out } = await launch(gpu(), dtype, (b) => ({
       out: timestepEmbedding(
-        b.tape,
+        b.recorder,
         'time',
         b.input('t', t, 'planar'),
         b.weights(

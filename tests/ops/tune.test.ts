@@ -4,11 +4,11 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import type { ConvShape } from '../../src/gpu/tape.ts';
+import { convShapeKey as shapeKey, type ConvShape } from '../../src/ops/kernel_policy.ts';
 import { Model } from '../../src/model.ts';
 import { conv2d } from '../../src/ops/conv2d.ts';
-import { agrees, shapeKey, tune, type Candidate } from '../../src/ops/tune.ts';
-import { hardwareTable, softwareTable, variantsFor } from '../../src/ops/variants.ts';
+import { agrees, tune, type Candidate } from '../../src/ops/tune.ts';
+import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
 import type { Shape } from '../../src/tensor.ts';
 import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
 import { readFileSync } from 'node:fs';
@@ -29,17 +29,21 @@ const fresh = (real: Gpu): Gpu => ({
   }),
 });
 
+/** What every kernel declares. */
+const DECLARED =
+  'struct Layer { n: u32 } @group(0) @binding(9) var<uniform> layer: Layer; @group(0) @binding(0) var<storage, read_write> output: array<vec4f>;';
+
 const SHAPE: ConvShape = { cIn: 64, cOut: 60, size: 3, stride: 1, h: 15, w: 17 };
 /** The plain kernel, thirty times over. */
 const slow: Candidate = {
   name: 'direct',
-  record: (tape, x, w, stride) =>
-    Array.from({ length: 30 }, (_, i) => conv2d(tape, `slow ${i}`, x, w, { stride })).at(-1)!,
+  record: (recorder, x, w, stride) =>
+    Array.from({ length: 30 }, (_, i) => conv2d(recorder, `slow ${i}`, x, w, { stride })).at(-1)!,
 };
 /** Winograd's, times a number that should be one. */
 const quick = (scale: number): Candidate => ({
   name: 'winograd',
-  record: (tape, x, w, stride) => conv2d(tape, 'quick', x, w, { stride, scale }),
+  record: (recorder, x, w, stride) => conv2d(recorder, 'quick', x, w, { stride, scale }),
 });
 
 it.each(DTYPES)('%s: picks the fast way when it is right, and not when it is off by a percent or two', async (dtype) => {
@@ -54,10 +58,13 @@ it.each(DTYPES)('%s: picks the fast way when it is right, and not when it is off
 it('a way that the GPU refuses is none', async () => {
   const refused: Candidate = {
     name: 'winograd',
-    record: (tape, x) => {
-      const out = tape.temp('out', x.shape, x.dtype);
-      const shader = { name: 'broken', code: '@compute @workgroup_size(1) fn main() { nonsense }' };
-      tape.record({ label: 'broken', shader, dtype: 'f32', constants: {}, bindings: [out], threads: 1, workgroupSize: 1 }); // prettier-ignore
+    record: (recorder, x) => {
+      const out = recorder.transient('out', x.shape, x.dtype);
+      const shader = {
+        name: 'broken',
+        code: `${DECLARED} @compute @workgroup_size(1) fn main() { nonsense }`,
+      };
+      recorder.record({ label: 'broken', shader, dtype: 'f32', uniforms: { n: 1 }, bindings: { output: out }, invocations: 1, workgroupSize: 1 }); // prettier-ignore
       return out;
     },
   };
@@ -87,17 +94,19 @@ it('remembers in the store, mistrusts what it finds there, and asks no GPU twice
 });
 
 it('out of time, the rule decides; software adapters and GPUs have their own', async () => {
-  const rule = variantsFor(gpu()).conv(SHAPE);
+  const rule = kernelPolicyFor(gpu()).conv(SHAPE);
   const candidates = () => [slow, quick(1)];
   const variants = await tune(fresh(gpu()), [SHAPE], 'f32', { budget: -1, candidates });
   expect(variants.conv(SHAPE)).toBe(rule);
+  const { conv: software } = kernelPolicyFor({ isSoftware: true, subgroup: 4 });
+  const { conv: hardware } = kernelPolicyFor({ isSoftware: false, subgroup: 4 });
   const wide = { ...SHAPE, cIn: 256, cOut: 256 };
   const low = { ...SHAPE, cOut: 64, h: 8, w: 8 };
   const narrow = { ...SHAPE, cOut: 20 };
-  expect([narrow, low, SHAPE, { ...low, h: 13, w: 16 }, wide].map(softwareTable)).toEqual(['direct', 'direct', 'winograd', 'winograd', 'winograd']); // prettier-ignore
-  expect([32, 16, 4].map((side) => hardwareTable({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16/16']); // prettier-ignore
-  expect(hardwareTable({ ...SHAPE, cIn: 128, cOut: 128, h: 32, w: 32 })).toBe('tiled-32');
-  expect(hardwareTable({ ...SHAPE, cOut: 3 })).toBe('direct');
+  expect([narrow, low, SHAPE, { ...low, h: 13, w: 16 }, wide].map(software)).toEqual(['direct', 'direct', 'winograd', 'winograd', 'winograd']); // prettier-ignore
+  expect([32, 16, 4].map((side) => hardware({ ...wide, h: side, w: side }))).toEqual(['tiled-64', 'tiled-16', 'tiled-16/16']); // prettier-ignore
+  expect(hardware({ ...SHAPE, cIn: 128, cOut: 128, h: 32, w: 32 })).toBe('tiled-32');
+  expect(hardware({ ...SHAPE, cOut: 3 })).toBe('direct');
 });
 
 it('a NaN, and a result of another length, agree with nothing', () => {
@@ -149,16 +158,16 @@ it('a driver that refuses a shader gets those that ask least of it; one that ref
     { tune: false },
   );
   const shape = { cIn: 32, cOut: 32, size: 3, stride: 1, h: 16, w: 16 };
-  expect(model.variants.conv(shape)).toBe('tiled-16/4');
+  expect(model.kernels.conv(shape)).toBe('tiled-16/4');
   expectClose((await model.predict(inputs)).eps, wanted, { atol: 1e-4, rtol: 0 }, 'eps');
-  expect(model.variants.conv(shape)).toBe('direct');
+  expect(model.kernels.conv(shape)).toBe('direct');
   const none = await Model.load(
     asHardware(() => true),
     files,
     { tune: false },
   );
   await expect(none.predict(inputs)).rejects.toMatchObject({ code: 'gpu-error' });
-  await expect(none.takePlan({ count: 1, height: 16, width: 16 })).rejects.toMatchObject({
+  await expect(none.acquirePlan({ count: 1, height: 16, width: 16 })).rejects.toMatchObject({
     code: 'gpu-error',
   });
   for (const each of [plain, model, none]) each.destroy();

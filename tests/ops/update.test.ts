@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { packUpdateStep, update, type UpdateStep } from '../../src/ops/update.ts';
 import { normals, STREAM_Z } from '../../src/schedule/noise.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
-import type { Shape } from '../../src/tensor.ts';
+import type { Shape, Tensor } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';
 import { update as reference } from '../reference/update.ts';
@@ -26,7 +26,7 @@ function run(
 ) {
   const n = x.shape[0];
   return launch(gpu(), 'f32', (b) => {
-    const [state, x0Hat] = [b.input('x', x, 'planar'), b.tape.pinned('x0Hat', x.shape, 'f32')];
+    const [state, x0Hat] = [b.input('x', x, 'planar'), b.recorder.persistent('x0Hat', x.shape, 'f32')];
     const fault = b.words('fault', new Uint32Array(4));
     const [first, c, height, width] = x.shape;
     const history =
@@ -45,7 +45,7 @@ function run(
       x: state,
       x0Hat,
       output: b.input('output', output, 'planar'),
-      step: b.words('step', new Uint32Array(packUpdateStep(step)), 0x40),
+      step: b.words('step', new Uint32Array(packUpdateStep(step)), true),
       fault,
       z: z
         ? b.input('z', z, 'planar')
@@ -57,9 +57,14 @@ function run(
             normalTable: b.words('table', normalTable as Uint32Array<ArrayBuffer>),
           },
     };
-    update(b.tape, 'update', bindings, measured);
-    const flag = b.tape.pinned('flag', [1, 1, 1, 4], 'f32');
-    flag.storage.buffer = fault;
+    update(b.recorder, 'update', bindings, measured);
+    const flag: Tensor = {
+      storage: fault,
+      shape: [1, 1, 1, 4],
+      dtype: 'f32',
+      layout: 'planar',
+      label: 'flag',
+    };
     return { x: state, x0Hat, flag, history: history ?? flag };
   });
 }

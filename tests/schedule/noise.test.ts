@@ -99,13 +99,13 @@ describe('noise on the GPU', () => {
     const seeds = [2 ** 40 + 3, 0, 12345];
     const size = shape[1] * shape[2] * shape[3];
     const { x } = await launch(gpu(), 'f32', (b) => {
-      const x = b.tape.pinned('x', shape, 'f32');
+      const x = b.recorder.persistent('x', shape, 'f32');
       const keys = Uint32Array.from(seeds.slice(0, shape[0]).flatMap(keyOf));
       const source = {
         seeds: b.words('seeds', keys),
         normalTable: b.words('table', normalTable as Uint32Array<ArrayBuffer>),
       };
-      noise(b.tape, 'noise', x, source, 1);
+      noise(b.recorder, 'noise', x, source, 1);
       return { x };
     });
     const singles = seeds.map((seed) => normals(seed, STREAM_X_T, 0, size));

@@ -85,8 +85,7 @@ it('a run that begins in the middle of the tables of another', async () => {
   const { device } = gpu();
   const buffer = device.createBuffer({ size: saved.data.byteLength, usage: 0x8c });
   device.queue.writeBuffer(buffer, 0, saved.data);
-  const storage = { bytes: saved.data.byteLength, buffer, pinned: true, label: 'saved' };
-  const xT = { storage, shape: saved.shape, dtype: 'f32', layout: 'planar', label: 'saved' } as const;
+  const xT = { buffer, shape: saved.shape, dtype: 'f32', layout: 'planar', label: 'saved' } as const;
   let last = new Float32Array();
   for await (const state of sample(model, { ...options, resume: { index: 13, xT, history: null } }))
     last = await readTensor(gpu(), state.xT);
@@ -101,10 +100,10 @@ it('where the tables of a batch would be too large, a step computes its own: the
   const ahead: (number | null)[] = [];
   for (const limit of [2 ** 27, 2 ** 20]) {
     const model = await Model.load(narrow(gpu(), limit), randomModel(SMALL));
-    const plan = await model.takePlan({ count: 600, height: 4, width: 4, guided: false, slots: 0, givenNoise: false, measured: false, masked: false }); // prettier-ignore
-    ahead.push(plan.ahead?.steps ?? null);
-    expect(plan.labels!.size).toBe(600 * 4 * (plan.ahead?.steps ?? 1));
-    model.givePlanBack(plan);
+    const plan = await model.acquirePlan({ count: 600, height: 4, width: 4, guided: false, slots: 0, givenNoise: false, measured: false, masked: false }); // prettier-ignore
+    ahead.push(plan.cache?.steps ?? null);
+    expect(plan.labels!.size).toBe(600 * 4 * (plan.cache?.steps ?? 1));
+    model.releasePlan(plan);
     let last = new Float32Array();
     for await (const { xT } of sample(model, { labels, steps: 2, scheduler: 'ddim', seed: 4 }))
       last = await readTensor(gpu(), xT);

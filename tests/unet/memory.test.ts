@@ -2,14 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { PLAIN } from '../../src/gpu/tape.ts';
 import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
 import { Model } from '../../src/model.ts';
 import { normals } from '../../src/schedule/noise.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
+import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import { DEFAULT_KERNELS } from '../../src/ops/kernel_policy.ts';
 import type { DType, Shape } from '../../src/tensor.ts';
-import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/record.ts';
+import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/step_graph.ts';
 import { sample } from '../../src/session/sample.ts';
 import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
 import { CELEBAHQ_256 } from '../bench/networks.ts';
@@ -26,7 +26,7 @@ const OPENAI = (json('../fixtures/openai.json') as { config: Record<string, unkn
 
 /** As this adapter computes. */
 const planFor = (config: UNetConfig, shape: StepShape | null, dtype: DType, limit?: number) =>
-  planMemory(config, shape, dtype, limit, variantsFor(gpu()));
+  planMemory(config, shape, dtype, limit, kernelPolicyFor(gpu()));
 
 describe('planned bytes are the peak of the buffers made', () => {
   const cases: [string, Record<string, unknown>, Partial<StepShape>][] = [
@@ -49,10 +49,10 @@ describe('planned bytes are the peak of the buffers made', () => {
     expect(count.alive()).toBe(planned.weights);
     expect(model.weightBytes).toBe(planned.weights);
     count.reset(); // of a tiny network, the check of the kernels takes more than a run
-    const plan = await model.takePlan(shape);
+    const plan = await model.acquirePlan(shape);
     expect(count.peak() + READ_BACK).toBe(planned.total);
     expect(plan.bytes).toBe(planned.working);
-    model.givePlanBack(plan);
+    model.releasePlan(plan);
     model.destroy();
     expect(count.alive()).toBe(0);
   });
@@ -107,7 +107,7 @@ describe('what does not fit is refused before its weights are read', () => {
 });
 
 describe('released models fit the default limits, one picture at a time', () => {
-  const software = variantsFor({ isSoftware: true, subgroup: 4 });
+  const software = kernelPolicyFor({ isSoftware: true, subgroup: 4 });
   const block = (way: string, at: boolean[]) => at.map((a) => (a ? `Attn${way}Block2D` : `Resnet${way}sampleBlock2D`));
   /** Of guided-diffusion's README, as weights/convert/openai.py writes them. */
   const guided = (size: number, channels: number[], attends: boolean[], heads: object, rest: object = {}) => ({
@@ -128,13 +128,13 @@ describe('released models fit the default limits, one picture at a time', () => 
   it.each(models)('%s', (_, json) => {
     const config = parseUNetConfig(json, 'x');
     for (const dtype of ['f32', 'f16'] as const)
-      for (const variants of [PLAIN, software])
+      for (const variants of [DEFAULT_KERNELS, software])
         expect(planMemory(config, smallestRun(config), dtype, DEFAULT_BINDING, variants).largestBinding).toBeLessThanOrEqual(DEFAULT_BINDING);
   });
 
   it('software adapters pay at most 35 % more for their convolutions', () => {
     const config = parseUNetConfig(CELEBAHQ_256, 'x');
-    const [plain, own] = [PLAIN, software].map((variants) => planMemory(config, smallestRun(config), 'f32', DEFAULT_BINDING, variants).total);
+    const [plain, own] = [DEFAULT_KERNELS, software].map((variants) => planMemory(config, smallestRun(config), 'f32', DEFAULT_BINDING, variants).total);
     expect(own).toBeLessThan(1.35 * plain!);
   });
 }); // prettier-ignore

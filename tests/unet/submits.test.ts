@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { diskFiles } from '../../src/cli/files.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
-import { Recording, type Stretch } from '../../src/gpu/tape.ts';
+import { CommandTimings, type CommandRange } from '../../src/gpu/submit_ranges.ts';
 import { readTensor } from '../../src/gpu/transfer.ts';
 import { Model } from '../../src/model.ts';
 import { sample } from '../../src/session/sample.ts';
@@ -54,17 +54,17 @@ async function step(stepMs: number, submitted: (count: number) => void = () => {
     diskFiles(DIGITS),
   );
   try {
-    const plan = await model.takePlan(SHAPE);
-    for (let i = 0; i < 100; i++) plan.step.took(plan.step.all, stepMs);
-    expect(plan.step.ms()).toBeCloseTo(stepMs, 3);
-    const pieces = plan.step.split().length;
-    model.givePlanBack(plan);
+    const plan = await model.acquirePlan(SHAPE);
+    for (let i = 0; i < 100; i++) plan.step.timings.recordTiming(plan.step.timings.all, stepMs);
+    expect(plan.step.timings.ms()).toBeCloseTo(stepMs, 3);
+    const pieces = plan.step.timings.split().length;
+    model.releasePlan(plan);
     counting = true;
     let last = new Float32Array();
     const options = { labels: [3], steps: 1, scheduler: 'ddim', ...(signal ? { signal } : {}) } as const;
     for await (const { xT, index } of sample(model, options))
       if (index === 1) last = await readTensor(gpu(), xT);
-    return { count, last, pieces, dispatches: plan.step.commands.length, measured: plan.step.ms() };
+    return { count, last, pieces, dispatches: plan.step.commands.length, measured: plan.step.timings.ms() };
   } finally {
     model.destroy();
   }
@@ -102,20 +102,20 @@ it('stops in the middle of a long step', async () => {
 it('learns which commands take long: no piece stays far above the time that a submit may take', () => {
   // Every tenth command takes twenty times as long as it is thought to.
   const real = Array.from({ length: 100 }, (_, i) => (i % 10 === 3 ? 40 : 2));
-  const recording = new Recording('', real.map(() => ({ ms: 2 }) as Recording['commands'][number]), []); // prettier-ignore
-  const takes = ({ from, to }: Stretch) => real.slice(from, to).reduce((sum, ms) => sum + ms, 0);
-  const longest = () => Math.max(...recording.split().map(takes));
+  const timings = new CommandTimings(real.map(() => 2));
+  const takes = ({ from, to }: CommandRange) => real.slice(from, to).reduce((sum, ms) => sum + ms, 0);
+  const longest = () => Math.max(...timings.split().map(takes));
   expect(longest()).toBeGreaterThan(150);
   for (let step = 0; step < 20; step++)
-    for (const piece of recording.split()) recording.took(piece, takes(piece));
+    for (const piece of timings.split()) timings.recordTiming(piece, takes(piece));
   expect(longest()).toBeLessThanOrEqual(60 + 40); // and one command
-  expect(recording.split().flatMap(({ from, to }) => real.slice(from, to))).toEqual(real); // each once, in order
-  expect(recording.split().length).toBeLessThanOrEqual(Math.ceil(takes(recording.all) / 50));
+  expect(timings.split().flatMap(({ from, to }) => real.slice(from, to))).toEqual(real); // each once, in order
+  expect(timings.split().length).toBeLessThanOrEqual(Math.ceil(takes(timings.all) / 50));
 });
 
 it('a time of nothing, as a coarse clock gives it, is taken for short, not for ever', () => {
-  const recording = new Recording('', [{ ms: 2 } as Recording['commands'][number]], []);
-  for (let step = 0; step < 99; step++) recording.took(recording.all, 0);
-  for (let step = 0; step < 20; step++) recording.took(recording.all, 10);
-  expect(recording.ms()).toBeCloseTo(10, 1);
+  const timings = new CommandTimings([2]);
+  for (let step = 0; step < 99; step++) timings.recordTiming(timings.all, 0);
+  for (let step = 0; step < 20; step++) timings.recordTiming(timings.all, 10);
+  expect(timings.ms()).toBeCloseTo(10, 1);
 });

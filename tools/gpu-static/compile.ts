@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { diskFiles } from '../../src/cli/files.ts';
 import { openGpu } from '../../src/gpu/device.ts';
-import { pipeline } from '../../src/gpu/tape.ts';
+import { pipelineFor } from '../../src/gpu/pipelines.ts';
 import type { DType } from '../../src/tensor.ts';
 import { networkConfig } from '../../tests/bench/networks.ts';
 import { Kernels, type Launch } from './kernels.ts';
@@ -58,7 +58,7 @@ async function refusal(device: GPUDevice, build: () => Promise<unknown>): Promis
 async function compileNetworks({ networks, dtypes }: Job): Promise<Result> {
   const opened = await openGpu(gpuEntry);
   // What only compiles reads back zeros, so the probe of src/gpu/quads.ts says no. The real GPU has quads.
-  const gpu = { ...opened, quads: opened.device.features.has('subgroups') };
+  const gpu = { ...opened, supportsQuadOps: opened.device.features.has('subgroups') };
   const kernels = new Kernels(gpu);
   for (const name of networks) {
     const config = await networkConfig(name, (path) => Promise.resolve(diskFiles(path)));
@@ -70,12 +70,12 @@ async function compileNetworks({ networks, dtypes }: Job): Promise<Result> {
   }
   const refused = await Promise.all(
     [...kernels.all.values()].map(async ({ name, gpu: on, dispatch }) => {
-      const message = await refusal(gpu.device, () => pipeline(on, dispatch));
+      const message = await refusal(gpu.device, () => pipelineFor(on, dispatch));
       return message === null ? [] : [{ kernel: name, message }];
     }),
   );
   gpu.check();
-  const asked = [...(gpu.quads ? [PROBE] : []), ...kernels.all.keys()];
+  const asked = [...(gpu.supportsQuadOps ? [PROBE] : []), ...kernels.all.keys()];
   return { adapter: gpu.adapter, asked, refused: refused.flat(), launches: kernels.launches };
 }
 

@@ -1,23 +1,16 @@
 /** Which kernels a network can launch on a GPU: recorded by the engine itself, without a GPU call. */
 
 import type { Gpu } from '../../src/gpu/device.ts';
-import {
-  CONV_VARIANTS,
-  kernelName,
-  LEAST,
-  PLAIN,
-  Tape,
-  type ConvShape,
-  type Dispatch,
-  type Variants,
-} from '../../src/gpu/tape.ts';
+import { kernelName } from '../../src/gpu/pipelines.ts';
+import type { Dispatch } from '../../src/gpu/recorder.ts';
 import { bindingLimit, convShapes, smallestRun } from '../../src/memory.ts';
 import { candidatesOf, type Candidate } from '../../src/ops/tune.ts';
-import { variantsFor } from '../../src/ops/variants.ts';
-import { recordStep, type MakeBuffer, type RecordedStep, type StepShape } from '../../src/record.ts';
-import type { DType } from '../../src/tensor.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type ConvShape, type KernelPolicy } from '../../src/ops/kernel_policy.ts'; // prettier-ignore
+import { recordStep, type StepGraph, type StepShape } from '../../src/step_graph.ts';
+import { bufferHandle, type DType } from '../../src/tensor.ts';
 import type { UNetConfig } from '../../src/unet/config.ts';
-import { UNetWeights } from '../../src/unet/weights.ts';
+import { WeightLayout } from '../../src/unet/weights.ts';
 
 /** One dispatch of a network, with what a model of its time needs. */
 export interface Launch {
@@ -25,14 +18,14 @@ export interface Launch {
   readonly dtype: DType;
   /** `rule`, `all tiled-16`, ... , `fall-back` */
   readonly variant: string;
-  readonly tape: 'step' | 'start' | 'jump' | 'ahead';
+  readonly recording: 'step' | 'start' | 'renoise' | 'conditioning';
   readonly label: string;
   /** As `kernelOf` names it. */
   readonly kernel: string;
   readonly workgroups: number;
   readonly workgroup: number;
   readonly flops: number;
-  readonly constants: Readonly<Record<string, number>>;
+  readonly uniforms: Readonly<Record<string, number>>;
 }
 
 /** What one pipeline is compiled from. */
@@ -46,8 +39,6 @@ export interface Kernel {
 export const kernelOf = (gpu: Gpu, dispatch: Dispatch): string =>
   `${kernelName(gpu, dispatch)} @${dispatch.workgroupSize}`;
 
-const make: MakeBuffer = (label, size) => ({ label, size }) as unknown as GPUBuffer; // bound, and never filled
-
 /** Every combination of the options of a step. */
 export function stepOptions({ numClassEmbeds }: UNetConfig): Partial<StepShape>[] {
   const bits = ['givenNoise', 'measured', 'masked', ...(numClassEmbeds === null ? [] : ['guided'])];
@@ -59,17 +50,25 @@ export function stepOptions({ numClassEmbeds }: UNetConfig): Partial<StepShape>[
 /** The dispatches of a candidate of the tuner. */
 export function recordCandidate(way: Candidate, shape: ConvShape, dtype: DType): readonly Dispatch[] {
   const { cIn, cOut, size, stride, h, w } = shape;
-  const tape = new Tape({ ...PLAIN, conv: () => way.name });
-  const x = tape.pinned('x', [1, cIn, h * stride, w * stride], dtype, 'c4');
-  way.record(tape, x, { weight: make('weight', 0, 0), bias: make('bias', 0, 0), cIn, cOut, size }, stride);
-  return [...tape.preparations, ...tape.dispatches];
+  const recorder = new NetworkRecorder({ ...DEFAULT_KERNELS, conv: () => way.name });
+  const x = recorder.persistent('x', [1, cIn, h * stride, w * stride], dtype, 'c4');
+  const [weight, bias] = ['weight', 'bias'].map((label) => bufferHandle(label, 0, 'external'));
+  way.record(recorder, x, { weight: weight!, bias: bias!, cIn, cOut, size }, stride);
+  return [...recorder.preparations, ...recorder.dispatches];
 }
 
-/** All dispatches of a step, with the tape of each. */
-function dispatchesOf({ step, start, jump, ahead }: RecordedStep): (readonly [Launch['tape'], Dispatch])[] {
-  const tapes = { step, start, jump, ahead: ahead?.tables ?? null };
-  return (Object.keys(tapes) as Launch['tape'][]).flatMap((tape) =>
-    [...(tapes[tape]?.preparations ?? []), ...(tapes[tape]?.dispatches ?? [])].map((d) => [tape, d] as const),
+/** All dispatches of a step, with the recording of each. */
+function dispatchesOf({
+  step,
+  start,
+  renoise,
+  cache,
+}: StepGraph): (readonly [Launch['recording'], Dispatch])[] {
+  const graphs = { step, start, renoise, conditioning: cache?.graph ?? null };
+  return (Object.keys(graphs) as Launch['recording'][]).flatMap((name) =>
+    [...(graphs[name]?.preparations ?? []), ...(graphs[name]?.dispatches ?? [])].map(
+      (d) => [name, d] as const,
+    ),
   );
 }
 
@@ -86,30 +85,30 @@ export class Kernels {
   /** Adds all that the rule, the tuner and the fall-back can choose for this network. */
   add(network: string, config: UNetConfig, dtype: DType): void {
     const gpu = this.#gpu;
-    const plain = { ...gpu, quads: false };
-    const rule = variantsFor(gpu);
-    const record = (variants: Variants, options: Partial<StepShape> = {}) => {
+    const plain = { ...gpu, supportsQuadOps: false };
+    const rule = kernelPolicyFor(gpu);
+    const record = (policy: KernelPolicy, options: Partial<StepShape> = {}) => {
       const shape = { ...smallestRun(config)!, ...options };
-      const weights = UNetWeights.planned(config, dtype);
-      return dispatchesOf(recordStep(config, weights, shape, make, network, bindingLimit(gpu), variants));
+      const weights = new WeightLayout(config, dtype);
+      return dispatchesOf(recordStep(config, weights, shape, network, bindingLimit(gpu), policy));
     };
-    const ways: [string, Variants, Gpu][] = [
+    const ways: [string, KernelPolicy, Gpu][] = [
       ['rule', rule, gpu],
-      ...CONV_VARIANTS.map((name): [string, Variants, Gpu] => [
+      ...CONV_VARIANTS.map((name): [string, KernelPolicy, Gpu] => [
         `all ${name}`,
         { ...rule, conv: () => name },
         gpu,
       ]),
-      ['fall-back', LEAST, plain],
+      ['fall-back', FALLBACK_KERNELS, plain],
     ];
-    for (const [variant, variants, on] of ways)
-      for (const [tape, d] of record(variants)) {
+    for (const [variant, policy, on] of ways)
+      for (const [recording, d] of record(policy)) {
         this.#kernel(gpu, d);
         this.#kernel(plain, d); // many browsers have no quads
         this.launches.push({
-          ...{ network, dtype, variant, tape, label: d.label, kernel: kernelOf(on, d) },
-          ...{ constants: d.constants, flops: d.flops ?? 0 },
-          ...{ workgroups: Math.ceil(d.threads / d.workgroupSize), workgroup: d.workgroupSize },
+          ...{ network, dtype, variant, recording, label: d.label, kernel: kernelOf(on, d) },
+          ...{ uniforms: d.uniforms, flops: d.flops ?? 0 },
+          ...{ workgroups: Math.ceil(d.invocations / d.workgroupSize), workgroup: d.workgroupSize },
         });
       }
     for (const options of stepOptions(config))

@@ -127,12 +127,12 @@ function order(compiled: readonly Compiled[], part: string, { json, out }: Value
 function model(compiled: readonly Compiled[], { json, variant, card, latency, list }: Values): void {
   const all = compiled.flatMap((of) => {
     const steps = new Map<string, Launch[]>();
-    for (const launch of of.launches.filter((l) => l.variant === variant && l.tape === 'step')) {
+    for (const launch of of.launches.filter((l) => l.variant === variant && l.recording === 'step')) {
       const name = `${launch.network} ${launch.dtype}`;
       steps.set(name, [...(steps.get(name) ?? []), launch]);
     }
     if (!steps.size)
-      throw new Error(`There is no variant "${variant}": see CONV_VARIANTS of src/gpu/tape.ts.`);
+      throw new Error(`There is no variant "${variant}": see CONV_VARIANTS of src/ops/conv_variants.ts.`);
     return [...steps].map(([name, launches]) => {
       for (const kernel of uncounted(launches)) console.error(`The model leaves out the loops of ${kernel}.`);
       const options = { ...(card ? { card } : {}), ...(latency ? { latency: Number(latency) } : {}) };

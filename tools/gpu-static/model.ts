@@ -98,7 +98,7 @@ class Model {
   }
 
   /** A tiled convolution that loads the next step's numbers while it multiplies this step's. */
-  #ahead({ kernel, constants: k }: Launch, loops: readonly Loop[]): Cycles {
+  #ahead({ kernel, uniforms: k }: Launch, loops: readonly Loop[]): Cycles {
     const main = loops.find((loop) => products(loop) > 50);
     if (!main) throw unknown(kernel);
     const turn = Math.max(this.alone({ ...main.own, vmem128: 0, vmem64: 0 }), this.#latency);
@@ -119,7 +119,7 @@ function loadLoops(loops: readonly Loop[]): readonly [Loop, Loop] | null {
   return pixels && weights && !third ? [pixels, weights] : null;
 }
 
-const tiledSteps = (k: Launch['constants']): number =>
+const tiledSteps = (k: Launch['uniforms']): number =>
   (Math.ceil(k['CI_BLOCKS']! / 4) * k['K']! ** 2) / k['PARTS']!;
 
 interface Turns {
@@ -131,7 +131,7 @@ interface Turns {
 
 /** Kernels whose loops are counted. */
 const COUNTED: Readonly<Record<string, (launch: Launch, loops: readonly Loop[]) => Turns | null>> = {
-  conv2d_tiled({ kernel, constants: k }, loops) {
+  conv2d_tiled({ kernel, uniforms: k }, loops) {
     const [pixels, weights] = loadLoops(loops)!;
     const main = loops.find((loop) => products(loop) > 50);
     if (!main) return null;
@@ -146,20 +146,20 @@ const COUNTED: Readonly<Record<string, (launch: Launch, loops: readonly Loop[]) 
     if (around) turns.push([around.own, steps]);
     return { turns };
   },
-  conv2d({ constants: k }, loops) {
+  conv2d({ uniforms: k }, loops) {
     const main = loops.find((loop) => products(loop) > 50);
     if (!main) return null;
     const branches = 16 * 17 * 8; // of the stores
     return { turns: [[main.own, k['CI_BLOCKS']! * k['K']! ** 2], [loops.at(-1)!.own, 16]], more: branches }; // prettier-ignore
   },
-  group_norm({ constants: k, workgroup }, loops) {
+  group_norm({ uniforms: k, workgroup }, loops) {
     const loading = loops.filter(({ own }) => vmem(own) > 0);
     if (!loading.length) return null;
     const n = Math.ceil(k['ITEMS']! / workgroup);
     const sums = 12 * 150; // two, in workgroup memory
     return { turns: [[loading[0]!.own, n], [loading.at(-1)!.own, n]], more: sums }; // prettier-ignore
   },
-  attention({ constants: k, workgroup }, loops) {
+  attention({ uniforms: k, workgroup }, loops) {
     const [scores, values] = loops.filter(({ own }) => vmem(own) === 4);
     if (!scores || !values) return null;
     const keys = Math.min(256, k['TOKENS']!);
@@ -173,8 +173,8 @@ const COUNTED: Readonly<Record<string, (launch: Launch, loops: readonly Loop[]) 
       more: chunks * 3000,
     };
   },
-  conv2d_sum: ({ constants: k }, [loop]) => (loop ? { turns: [[loop.own, k['PARTS']!]] } : null),
-  linear: ({ constants: k }, [loop]) => (loop ? { turns: [[loop.own, k['I_BLOCKS']!]] } : null),
+  conv2d_sum: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['PARTS']!]] } : null),
+  linear: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['I_BLOCKS']!]] } : null),
 };
 
 function turnsOf(launch: Launch, loops: readonly Loop[]): Turns {
@@ -218,9 +218,9 @@ export function timesOf(
 }
 
 /** What a kernel is called in the model's table. */
-const shortName = ({ kernel, constants }: Launch): string => {
+const shortName = ({ kernel, uniforms }: Launch): string => {
   const rows = /ROWS=(\d+)/.exec(kernel);
-  const split = /SPLIT/.test(kernel) ? ` split ${constants['PARTS']}` : '';
+  const split = /SPLIT/.test(kernel) ? ` split ${uniforms['PARTS']}` : '';
   return kernel.split(' ')[0]! + (rows ? `-${rows[1]}` : '') + split + (/PLAIN/.test(kernel) ? ' 1x1' : '');
 };
 

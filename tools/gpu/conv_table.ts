@@ -3,7 +3,7 @@
 import { difference } from '../../tests/bench/measure.ts';
 import { takes, VARIANTS } from '../../tests/bench/engine.ts';
 import { timestamps } from '../../tests/bench/timestamps.ts';
-import { candidate, shapeKey, Trials, variantsFor, type ConvShape, type ConvVariant, type DType, type Gpu } from './engine.ts'; // prettier-ignore
+import { candidate, convShapeKey, kernelPolicyFor, Trials, type ConvShape, type ConvVariant, type DType, type Gpu } from './engine.ts'; // prettier-ignore
 
 export interface ConvRow {
   /** As the tuner's keys: cIn-cOut size/stride HxW. */
@@ -12,17 +12,17 @@ export interface ConvRow {
   /** What the adapter's rule takes. */
   readonly rule: ConvVariant;
   /** Milliseconds of one image by the GPU's clock. */
-  readonly ms: Readonly<Partial<Record<ConvVariant, number>>>;
+  readonly ms: Readonly<Record<ConvVariant, number>>;
   /** The largest difference from the direct way, relative to the largest number. */
-  readonly error: Readonly<Partial<Record<ConvVariant, number>>>;
+  readonly error: Readonly<Record<ConvVariant, number>>;
   readonly failures?: readonly string[];
 }
 
 const gflopOf = ({ cIn, cOut, size, h, w }: ConvShape): number => (2 * cIn * cOut * size ** 2 * h * w) / 1e9;
 
 export async function convRow(gpu: Gpu, shape: ConvShape, dtype: DType): Promise<ConvRow> {
-  const ms: Partial<Record<ConvVariant, number>> = {};
-  const error: Partial<Record<ConvVariant, number>> = {};
+  const ms: Record<ConvVariant, number> = {};
+  const error: Record<ConvVariant, number> = {};
   const failures: string[] = [];
   const trials = await Trials.open(gpu, shape, dtype);
   try {
@@ -34,7 +34,7 @@ export async function convRow(gpu: Gpu, shape: ConvShape, dtype: DType): Promise
         if (!numbers) throw new Error('the adapter refuses it');
         wanted ??= numbers;
         error[variant] = difference(numbers, wanted);
-        ms[variant] = (await timestamps(gpu, trial.recording)).reduce((sum, d) => sum + d.ms, 0);
+        ms[variant] = (await timestamps(gpu, trial.program)).reduce((sum, d) => sum + d.ms, 0);
       } catch (cause) {
         failures.push(`${variant}: ${String(cause).slice(0, 200)}`);
         gpu.check(); // a device that is gone ends the table
@@ -43,9 +43,9 @@ export async function convRow(gpu: Gpu, shape: ConvShape, dtype: DType): Promise
     trials.destroy();
   }
   return {
-    shape: shapeKey(shape),
+    shape: convShapeKey(shape),
     gflop: gflopOf(shape),
-    rule: variantsFor(gpu).conv(shape),
+    rule: kernelPolicyFor(gpu).conv(shape),
     ms,
     error,
     ...(failures.length ? { failures } : {}),

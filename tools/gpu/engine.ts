@@ -2,9 +2,9 @@
 
 export { diskFiles } from '../../src/cli/files.ts';
 export { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/gpu/device.ts';
-export { type ConvShape, type ConvVariant } from '../../src/gpu/tape.ts';
 export { convShapes } from '../../src/memory.ts';
-export { candidate, shapeKey, Trials } from '../../src/ops/tune.ts';
-export { variantsFor } from '../../src/ops/variants.ts';
+export { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+export { convShapeKey, type ConvShape, type ConvVariant } from '../../src/ops/kernel_policy.ts';
+export { candidate, Trials } from '../../src/ops/tune.ts';
 export { type DType } from '../../src/tensor.ts';
 export { httpFiles } from '../../src/weights/files.ts';

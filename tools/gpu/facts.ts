@@ -48,7 +48,7 @@ export async function factsOf(entry: GPU | undefined): Promise<Facts> {
         name: gpu.adapter,
         isSoftware: gpu.isSoftware,
         f16: gpu.f16,
-        quads: gpu.quads,
+        quads: gpu.supportsQuadOps,
         subgroup: gpu.subgroup,
       },
       openMs: Math.round(openMs),
