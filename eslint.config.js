@@ -44,7 +44,7 @@ Object.assign(ROOMS, {
   embed: ['element', 'ui'],
   cli: LIBRARY,
 });
-const SHADER_ROOMS = ['ops', 'display'];
+const SHADER_ROOMS = ['gpu', 'ops', 'display'];
 
 /** Imports of src/<room>.ts and src/<room>/*.ts that lead anywhere but to an allowed room. */
 function direction(room, allowed) {

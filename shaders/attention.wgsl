@@ -6,16 +6,16 @@
 // channels: `_OF` of an image, the part beginning at `_FIRST`. Softmax and sums in f32.
 //
 // Four queries of a head are done together, with the keys in chunks of 256: their scores, the softmax of each row about the
-// largest number so far, the weighted values. Where there are several chunks (MULTI), the sums so far wait in `sums`
+// largest number so far, the weighted values. Where there are several chunks (CHUNKED), the sums so far wait in `sums`
 // and shrink when a larger score is met (Milakov & Gimelshein 2018).
 //
 // One workgroup does the four queries, its invocations sharing keys, rows and channels evenly whatever their number. With
-// ALONE one invocation does, and its scores are in `scratch`: for software adapters, where barriers are slow to run and
+// BARRIER_FREE one invocation does, and its scores are in `scratch`: for software adapters, where barriers are slow to run and
 // to compile. With ALIGNED, D is a multiple of four; else the first and last block of a head may be its neighbour's too,
-// and lanes are stored one by one.
+// and components are stored one by one.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
-#if ALONE
+#import dispatch
+#if BARRIER_FREE
 const TOGETHER = 1u;
 const SHARE = 1u;
 const ROWS = 1u;
@@ -27,22 +27,22 @@ const ROWS: u32 = min(WORKGROUP, 4u);
 #endif
 
 struct Layer {
-  N: u32,
-  C: u32,
-  HEADS: u32,
-  TOKENS: u32,
-  D: u32,
-  C_BLOCKS: u32,
-  TILES: u32, // of four queries
-  QUERIES: u32, // 4, where no compiler sees it: loops that it unrolls take long to compile
-  Q_OF: u32,
-  Q_FIRST: u32,
-  K_OF: u32,
-  K_FIRST: u32,
-  V_OF: u32,
-  V_FIRST: u32,
-  SCALE: f32,
-  SKIP: u32, // workgroups before this launch's first
+  n: u32,
+  c: u32,
+  heads: u32,
+  tokens: u32,
+  head_dim: u32,
+  cblocks: u32,
+  tiles: u32, // of four queries
+  opaque_4: u32, // 4, where no compiler sees it: loops that it unrolls take long to compile
+  q_stride: u32,
+  q_offset: u32,
+  k_stride: u32,
+  k_offset: u32,
+  v_stride: u32,
+  v_offset: u32,
+  scale: f32,
+  workgroup_offset: u32, // workgroups before this launch's first
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -50,7 +50,7 @@ struct Layer {
 @group(0) @binding(1) var<storage, read> q: array<T4>;
 @group(0) @binding(2) var<storage, read> k: array<T4>;
 @group(0) @binding(3) var<storage, read> v: array<T4>;
-#if MULTI
+#if CHUNKED
 @group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
 #endif
 
@@ -58,12 +58,12 @@ const CHUNK = 256u;
 const LOWEST = -3.0e38;
 
 // Of each query 64 numbers, of four keys each.
-#if ALONE
+#if BARRIER_FREE
 @group(0) @binding(5) var<storage, read_write> scratch: array<vec4f>;
 var<private> base: u32;
-var<private> highest: array<f32, 4>;
-var<private> total: array<f32, 4>;
-var<private> shrink: array<f32, 4>;
+var<private> row_max: array<f32, 4>;
+var<private> row_sum: array<f32, 4>;
+var<private> correction: array<f32, 4>;
 
 fn score(at: u32) -> vec4f {
   return scratch[base + at];
@@ -73,11 +73,11 @@ fn put(at: u32, value: vec4f) {
 }
 #else
 var<workgroup> scores: array<vec4f, 256>;
-var<workgroup> highest: array<f32, 4>;
-var<workgroup> total: array<f32, 4>;
-var<workgroup> shrink: array<f32, 4>;
+var<workgroup> row_max: array<f32, 4>;
+var<workgroup> row_sum: array<f32, 4>;
+var<workgroup> correction: array<f32, 4>;
 var<workgroup> partial: array<f32, WORKGROUP>;
-var<workgroup> partial_total: array<f32, WORKGROUP>;
+var<workgroup> partial_sum: array<f32, WORKGROUP>;
 
 fn score(at: u32) -> vec4f {
   return scores[at];
@@ -87,28 +87,28 @@ fn put(at: u32, value: vec4f) {
 }
 #endif
 
-// Lanes of the block that begins at `channel` and belong to the head from `first` to before `end`.
-fn own(channel: u32, first: u32, end: u32) -> vec4<bool> {
+// Components of the block that begins at `channel` and belong to the head from `first` to before `end`.
+fn in_head(channel: u32, first: u32, end: u32) -> vec4<bool> {
   let c = vec4u(channel) + vec4u(0u, 1u, 2u, 3u);
   return (c >= vec4u(first)) & (c < vec4u(end));
 }
 
-fn store(plane: u32, i: u32, block: u32, h: u32, row: u32, last: bool, first: bool, sum: vec4f) {
-  if (i >= layer.TOKENS) {
+fn store(plane: u32, i: u32, cblock: u32, h: u32, row: u32, last: bool, first: bool, sum: vec4f) {
+  if (i >= layer.tokens) {
     return;
   }
   let at = plane + i;
   var value = sum;
-#if MULTI
+#if CHUNKED
   if (!first) {
-    value += sums[at] * shrink[row];
+    value += sums[at] * correction[row];
   }
 #endif
   if (last) {
-    value /= total[row];
+    value /= row_sum[row];
   }
 #if ALIGNED
-#if MULTI
+#if CHUNKED
   if (!last) {
     sums[at] = value;
     return;
@@ -116,12 +116,12 @@ fn store(plane: u32, i: u32, block: u32, h: u32, row: u32, last: bool, first: bo
 #endif
   output[at] = T4(value);
 #else
-  let mine = own(block * 4u, h * layer.D, (h + 1u) * layer.D);
-  // Lanes past C hold zero: those of the last head.
-  let past = vec4u(block * 4u) + vec4u(0u, 1u, 2u, 3u) >= vec4u(layer.C);
+  let head_mask = in_head(cblock * 4u, h * layer.head_dim, (h + 1u) * layer.head_dim);
+  // Components past C hold zero: those of the last head.
+  let past = vec4u(cblock * 4u) + vec4u(0u, 1u, 2u, 3u) >= vec4u(layer.c);
   for (var l = 0u; l < 4u; l++) {
-    if (mine[l]) {
-#if MULTI
+    if (head_mask[l]) {
+#if CHUNKED
       if (!last) {
         sums[at][l] = value[l];
         continue;
@@ -137,33 +137,33 @@ fn store(plane: u32, i: u32, block: u32, h: u32, row: u32, last: bool, first: bo
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
   @builtin(local_invocation_index) invocation: u32,
 ) {
-#if ALONE
-  let id = (layer.SKIP + group.y * groups.x + group.x) * WORKGROUP + invocation;
-  let lane = 0u;
+#if BARRIER_FREE
+  let id = layer.workgroup_offset * WORKGROUP + linear_id(workgroup_id, num_workgroups, invocation);
+  let local = 0u;
   base = id * 256u;
 #else
-  let id = layer.SKIP + group.y * groups.x + group.x;
-  let lane = invocation;
+  let id = layer.workgroup_offset + workgroup_index(workgroup_id, num_workgroups);
+  let local = invocation;
 #endif
-  let i = id % layer.TILES * 4u;
-  let h = id / layer.TILES % layer.HEADS;
-  let n = id / (layer.TILES * layer.HEADS);
-  if (n >= layer.N) {
+  let i = id % layer.tiles * 4u;
+  let h = id / layer.tiles % layer.heads;
+  let n = id / (layer.tiles * layer.heads);
+  if (n >= layer.n) {
     return;
   }
-  let channel = h * layer.D;
+  let channel = h * layer.head_dim;
   let first_block = channel / 4u;
-  let end_block = (channel + layer.D + 3u) / 4u;
-  let ia = min(vec4u(i) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.TOKENS - 1u));
+  let end_block = (channel + layer.head_dim + 3u) / 4u;
+  let ia = min(vec4u(i) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.tokens - 1u));
 
-  for (var chunk = 0u; chunk < layer.TOKENS; chunk += CHUNK) {
-    let keys = min(CHUNK, layer.TOKENS - chunk);
+  for (var chunk = 0u; chunk < layer.tokens; chunk += CHUNK) {
+    let keys = min(CHUNK, layer.tokens - chunk);
 
-    for (var g = lane; g * 4u < keys; g += TOGETHER) {
+    for (var g = local; g * 4u < keys; g += TOGETHER) {
       let index = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
       let j = chunk + min(index, vec4u(keys - 1u));
       var s0 = vec4f(0);
@@ -171,18 +171,18 @@ fn main(
       var s2 = vec4f(0);
       var s3 = vec4f(0);
       for (var b = first_block; b < end_block; b++) {
-        let q_plane = (n * layer.Q_OF + layer.Q_FIRST + b) * layer.TOKENS;
-        let k_plane = (n * layer.K_OF + layer.K_FIRST + b) * layer.TOKENS;
+        let q_plane = (n * layer.q_stride + layer.q_offset + b) * layer.tokens;
+        let k_plane = (n * layer.k_stride + layer.k_offset + b) * layer.tokens;
         var k0 = vec4f(k[k_plane + j.x]);
         var k1 = vec4f(k[k_plane + j.y]);
         var k2 = vec4f(k[k_plane + j.z]);
         var k3 = vec4f(k[k_plane + j.w]);
 #if !ALIGNED
-        let mine = own(b * 4u, channel, channel + layer.D);
-        k0 = select(vec4f(0), k0, mine);
-        k1 = select(vec4f(0), k1, mine);
-        k2 = select(vec4f(0), k2, mine);
-        k3 = select(vec4f(0), k3, mine);
+        let head_mask = in_head(b * 4u, channel, channel + layer.head_dim);
+        k0 = select(vec4f(0), k0, head_mask);
+        k1 = select(vec4f(0), k1, head_mask);
+        k2 = select(vec4f(0), k2, head_mask);
+        k3 = select(vec4f(0), k3, head_mask);
 #endif
         // Columns are keys: transposed, one product gives the four scores of a query.
         let four = transpose(mat4x4f(k0, k1, k2, k3));
@@ -191,34 +191,34 @@ fn main(
         s2 += four * vec4f(q[q_plane + ia.z]);
         s3 += four * vec4f(q[q_plane + ia.w]);
       }
-      let real = index < vec4u(keys);
-      put(g, select(vec4f(LOWEST), s0 * layer.SCALE, real));
-      put(64u + g, select(vec4f(LOWEST), s1 * layer.SCALE, real));
-      put(128u + g, select(vec4f(LOWEST), s2 * layer.SCALE, real));
-      put(192u + g, select(vec4f(LOWEST), s3 * layer.SCALE, real));
+      let valid = index < vec4u(keys);
+      put(g, select(vec4f(LOWEST), s0 * layer.scale, valid));
+      put(64u + g, select(vec4f(LOWEST), s1 * layer.scale, valid));
+      put(128u + g, select(vec4f(LOWEST), s2 * layer.scale, valid));
+      put(192u + g, select(vec4f(LOWEST), s3 * layer.scale, valid));
     }
-#if !ALONE
+#if !BARRIER_FREE
     workgroupBarrier();
 #endif
 
-    for (var r = 0u; r < layer.QUERIES; r += ROWS) {
-      let row = r + lane / SHARE;
-      let part = lane % SHARE;
+    for (var r = 0u; r < layer.opaque_4; r += ROWS) {
+      let row = r + local / SHARE;
+      let part = local % SHARE;
       var four = vec4f(LOWEST);
       for (var g = part; g * 4u < keys; g += SHARE) {
         four = max(four, score(row * 64u + g));
       }
       var top = max(max(four.x, four.y), max(four.z, four.w));
-#if !ALONE
-      partial[lane] = top;
+#if !BARRIER_FREE
+      partial[local] = top;
       workgroupBarrier();
       for (var p = 0u; p < SHARE; p++) {
-        top = max(top, partial[lane - part + p]);
+        top = max(top, partial[local - part + p]);
       }
 #endif
       var before = LOWEST;
       if (chunk > 0u) {
-        before = highest[row];
+        before = row_max[row];
       }
       top = max(top, before);
       four = vec4f(0);
@@ -228,31 +228,31 @@ fn main(
         four += e;
       }
       var sum = dot(four, vec4f(1));
-#if !ALONE
-      partial_total[lane] = sum;
+#if !BARRIER_FREE
+      partial_sum[local] = sum;
       workgroupBarrier();
       for (var p = 1u; p < SHARE; p++) {
-        sum += partial_total[(lane + p) % WORKGROUP]; // needed of the first part only
+        sum += partial_sum[(local + p) % WORKGROUP]; // needed of the first part only
       }
 #endif
       if (part == 0u) {
-        let less = exp(before - top);
+        let rescale = exp(before - top);
         if (chunk > 0u) {
-          sum += total[row] * less;
+          sum += row_sum[row] * rescale;
         }
-        shrink[row] = less;
-        total[row] = sum;
-        highest[row] = top;
+        correction[row] = rescale;
+        row_sum[row] = sum;
+        row_max[row] = top;
       }
     }
-#if !ALONE
+#if !BARRIER_FREE
     workgroupBarrier();
 #endif
 
     let first = chunk == 0u;
-    let last = chunk + CHUNK >= layer.TOKENS;
-    for (var block = first_block + lane; block < end_block; block += TOGETHER) {
-      let plane = (n * layer.V_OF + layer.V_FIRST + block) * layer.TOKENS + chunk;
+    let last = chunk + CHUNK >= layer.tokens;
+    for (var cblock = first_block + local; cblock < end_block; cblock += TOGETHER) {
+      let plane = (n * layer.v_stride + layer.v_offset + cblock) * layer.tokens + chunk;
       var o0 = vec4f(0);
       var o1 = vec4f(0);
       var o2 = vec4f(0);
@@ -267,12 +267,12 @@ fn main(
         o3 += four * score(192u + g);
       }
       var sum = array(o0, o1, o2, o3);
-      let out = (n * layer.C_BLOCKS + block) * layer.TOKENS;
-      for (var r = 0u; r < layer.QUERIES; r++) {
-        store(out, i + r, block, h, r, last, first, sum[r]);
+      let out = (n * layer.cblocks + cblock) * layer.tokens;
+      for (var r = 0u; r < layer.opaque_4; r++) {
+        store(out, i + r, cblock, h, r, last, first, sum[r]);
       }
     }
-#if !ALONE
+#if !BARRIER_FREE
     workgroupBarrier();
 #endif
   }

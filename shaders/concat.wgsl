@@ -2,16 +2,16 @@
 //
 // One invocation writes one pixel of four channels. With ALIGNED, CA is a multiple of four and blocks move whole.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  N: u32,
-  CA: u32,
-  CB: u32,
-  PIXELS: u32,
-  A_BLOCKS: u32,
-  B_BLOCKS: u32,
-  BLOCKS: u32,
+  n: u32,
+  c_a: u32,
+  c_b: u32,
+  pixels: u32,
+  a_cblocks: u32,
+  b_cblocks: u32,
+  cblocks: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -21,31 +21,31 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let pixel = id % layer.PIXELS;
-  let block = id / layer.PIXELS % layer.BLOCKS;
-  let n = id / (layer.PIXELS * layer.BLOCKS);
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let pixel = id % layer.pixels;
+  let cblock = id / layer.pixels % layer.cblocks;
+  let n = id / (layer.pixels * layer.cblocks);
+  if (n >= layer.n) {
     return;
   }
 #if ALIGNED
-  if (block < layer.A_BLOCKS) {
-    output[id] = a[(n * layer.A_BLOCKS + block) * layer.PIXELS + pixel];
+  if (cblock < layer.a_cblocks) {
+    output[id] = a[(n * layer.a_cblocks + cblock) * layer.pixels + pixel];
   } else {
-    output[id] = b[(n * layer.B_BLOCKS + block - layer.A_BLOCKS) * layer.PIXELS + pixel];
+    output[id] = b[(n * layer.b_cblocks + cblock - layer.a_cblocks) * layer.pixels + pixel];
   }
 #else
   var v = T4(0);
   for (var l = 0u; l < 4u; l++) {
-    let c = block * 4u + l;
-    if (c < layer.CA) {
-      v[l] = a[(n * layer.A_BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u];
-    } else if (c < layer.CA + layer.CB) {
-      v[l] = b[(n * layer.B_BLOCKS + (c - layer.CA) / 4u) * layer.PIXELS + pixel][(c - layer.CA) % 4u];
+    let c = cblock * 4u + l;
+    if (c < layer.c_a) {
+      v[l] = a[(n * layer.a_cblocks + c / 4u) * layer.pixels + pixel][c % 4u];
+    } else if (c < layer.c_a + layer.c_b) {
+      v[l] = b[(n * layer.b_cblocks + (c - layer.c_a) / 4u) * layer.pixels + pixel][(c - layer.c_a) % 4u];
     }
   }
   output[id] = v;

@@ -6,8 +6,8 @@
 // f = activation or identity.
 // Input outside the image counts as zero. Layout c4 (src/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
 // as 4x4 matrices that map four input channels to four output channels.
-// With PLAIN, K = S = 1 and no padding. With STACKED also a product of matrices for each n with weights of its own:
-// out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution). With JOINED, which is PLAIN, the input's
+// With POINTWISE, K = S = 1 and no padding. With BATCHED also a product of matrices for each n with weights of its own:
+// out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution). With CONCAT, which is POINTWISE, the input's
 // channels are those of input, then those of second.
 //
 // Four invocations, a quad, compute 16 consecutive pixels (in row-major order) of four blocks of output channels.
@@ -15,65 +15,66 @@
 // neighbours (with QUADS by registers; without, by loading them too). On software adapters a load costs as much as a
 // hundred multiply-adds. No workgroup memory, no barrier. Sums are in f32 whatever the storage type.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import epilogue
 
 struct Layer {
-  N: u32,
-  CI_BLOCKS: u32,
-  CO_BLOCKS: u32,
-  H_IN: u32,
-  W_IN: u32,
-  W_OUT: u32,
-  K: u32,
-  STRIDE: u32,
-  TOP: u32,
-  LEFT: u32,
-  SCALE: f32,
-  PIXELS_IN: u32,
-  TIME_OF: u32, // blocks of an image in timeBias
-  TIME_FIRST: u32,
-  A_BLOCKS: u32, // of input, with JOINED; the others are of second
-  PIXELS: u32,
-  TILES: u32, // of 16 pixels
-  GROUPS: u32, // of 4 blocks
-  STORES: u32, // 16
-  SKIP: u32, // workgroups before this launch's first
+  n: u32,
+  in_cblocks: u32,
+  out_cblocks: u32,
+  h_in: u32,
+  w_in: u32,
+  w_out: u32,
+  kernel_size: u32,
+  stride: u32,
+  pad_top: u32,
+  pad_left: u32,
+  scale: f32,
+  pixels_in: u32,
+  time_stride: u32, // blocks of an image in timeBias
+  time_offset: u32,
+  a_cblocks: u32, // of input, with CONCAT; the others are of second
+  pixels: u32,
+  tiles: u32, // of 16 pixels
+  cblock_groups: u32, // of 4 blocks
+  opaque_16: u32, // 16
+  workgroup_offset: u32, // workgroups before this launch's first
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<M4>;
-#if JOINED
+#if CONCAT
 @group(0) @binding(6) var<storage, read> second: array<T4>;
 #endif
 
 fn store(n: u32, co: u32, pixel: u32, sum: vec4f) {
-  if (pixel >= layer.PIXELS || co >= layer.CO_BLOCKS || n >= layer.N) {
+  if (pixel >= layer.pixels || co >= layer.out_cblocks || n >= layer.n) {
     return;
   }
-  finish(n, co, (n * layer.CO_BLOCKS + co) * layer.PIXELS + pixel, sum);
+  finish(n, co, (n * layer.out_cblocks + co) * layer.pixels + pixel, sum);
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
   // No early return: all four of a quad are needed to the end.
-  let quad = ((layer.SKIP + group.y * groups.x + group.x) * WORKGROUP + lane) / 4u;
-  let a = lane & 1u;
-  let b = (lane >> 1u) & 1u;
-  let pixel = quad % layer.TILES * 16u + a * 8u;
-  let block = quad / layer.TILES % layer.GROUPS * 4u + b * 2u;
-  let n = quad / (layer.TILES * layer.GROUPS);
+  let quad = (layer.workgroup_offset * WORKGROUP + linear_id(workgroup_id, num_workgroups, invocation)) / 4u;
+  let a = invocation & 1u;
+  let b = (invocation >> 1u) & 1u;
+  let pixel = quad % layer.tiles * 16u + a * 8u;
+  let cblock = quad / layer.tiles % layer.cblock_groups * 4u + b * 2u;
+  let n = quad / (layer.tiles * layer.cblock_groups);
   // What this invocation loads, and what its neighbours load for it.
   let own = pixel + b * 4u;
   let other = pixel + (1u - b) * 4u;
-  let co = block + a;
-  let co_other = block + 1u - a;
-  let n_load = min(n, layer.N - 1u);
-  let co_load = min(co, layer.CO_BLOCKS - 1u);
+  let co = cblock + a;
+  let co_other = cblock + 1u - a;
+  let n_load = min(n, layer.n - 1u);
+  let co_load = min(co, layer.out_cblocks - 1u);
 
   var s00 = vec4f(0);
   var s01 = vec4f(0);
@@ -92,54 +93,54 @@ fn main(
   var s16 = vec4f(0);
   var s17 = vec4f(0);
 
-  let pixels = min(vec4u(own) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.PIXELS - 1u));
+  let pixels = min(vec4u(own) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.pixels - 1u));
 #if !QUADS
-  let pixels_other = min(vec4u(other) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.PIXELS - 1u));
-  let co_other_load = min(co_other, layer.CO_BLOCKS - 1u);
+  let pixels_other = min(vec4u(other) + vec4u(0u, 1u, 2u, 3u), vec4u(layer.pixels - 1u));
+  let co_other_load = min(co_other, layer.out_cblocks - 1u);
 #endif
-#if PLAIN
+#if POINTWISE
   {
     {
       let at = pixels;
-#if STACKED
-      let tap = (n_load * layer.CO_BLOCKS + co_load) * layer.CI_BLOCKS;
+#if BATCHED
+      let tap = (n_load * layer.out_cblocks + co_load) * layer.in_cblocks;
 #else
-      let tap = co_load * layer.CI_BLOCKS;
+      let tap = co_load * layer.in_cblocks;
 #endif
 #if !QUADS
       let at_other = pixels_other;
-#if STACKED
-      let tap_other = (n_load * layer.CO_BLOCKS + co_other_load) * layer.CI_BLOCKS;
+#if BATCHED
+      let tap_other = (n_load * layer.out_cblocks + co_other_load) * layer.in_cblocks;
 #else
-      let tap_other = co_other_load * layer.CI_BLOCKS;
+      let tap_other = co_other_load * layer.in_cblocks;
 #endif
 #endif
 #else
-  let top = vec4i(pixels / layer.W_OUT * layer.STRIDE) - i32(layer.TOP);
-  let left = vec4i(pixels % layer.W_OUT * layer.STRIDE) - i32(layer.LEFT);
+  let top = vec4i(pixels / layer.w_out * layer.stride) - i32(layer.pad_top);
+  let left = vec4i(pixels % layer.w_out * layer.stride) - i32(layer.pad_left);
 #if !QUADS
-  let top_other = vec4i(pixels_other / layer.W_OUT * layer.STRIDE) - i32(layer.TOP);
-  let left_other = vec4i(pixels_other % layer.W_OUT * layer.STRIDE) - i32(layer.LEFT);
+  let top_other = vec4i(pixels_other / layer.w_out * layer.stride) - i32(layer.pad_top);
+  let left_other = vec4i(pixels_other % layer.w_out * layer.stride) - i32(layer.pad_left);
 #endif
-  for (var ky = 0u; ky < layer.K; ky++) {
-    for (var kx = 0u; kx < layer.K; kx++) {
+  for (var ky = 0u; ky < layer.kernel_size; ky++) {
+    for (var kx = 0u; kx < layer.kernel_size; kx++) {
       let y = top + i32(ky);
       let x = left + i32(kx);
       // Through u32, what is left of or above the image is beyond its end.
-      let inside = (vec4u(y) < vec4u(layer.H_IN)) & (vec4u(x) < vec4u(layer.W_IN));
-      let at = select(vec4u(0), vec4u(y * i32(layer.W_IN) + x), inside);
-      let tap = ((co_load * layer.K + ky) * layer.K + kx) * layer.CI_BLOCKS;
+      let inside = (vec4u(y) < vec4u(layer.h_in)) & (vec4u(x) < vec4u(layer.w_in));
+      let at = select(vec4u(0), vec4u(y * i32(layer.w_in) + x), inside);
+      let tap = ((co_load * layer.kernel_size + ky) * layer.kernel_size + kx) * layer.in_cblocks;
 #if !QUADS
       let y_other = top_other + i32(ky);
       let x_other = left_other + i32(kx);
-      let inside_other = (vec4u(y_other) < vec4u(layer.H_IN)) & (vec4u(x_other) < vec4u(layer.W_IN));
-      let at_other = select(vec4u(0), vec4u(y_other * i32(layer.W_IN) + x_other), inside_other);
-      let tap_other = ((co_other_load * layer.K + ky) * layer.K + kx) * layer.CI_BLOCKS;
+      let inside_other = (vec4u(y_other) < vec4u(layer.h_in)) & (vec4u(x_other) < vec4u(layer.w_in));
+      let at_other = select(vec4u(0), vec4u(y_other * i32(layer.w_in) + x_other), inside_other);
+      let tap_other = ((co_other_load * layer.kernel_size + ky) * layer.kernel_size + kx) * layer.in_cblocks;
 #endif
 #endif
-      for (var ci = 0u; ci < layer.CI_BLOCKS; ci++) {
+      for (var ci = 0u; ci < layer.in_cblocks; ci++) {
         let m0 = mat4x4f(weight[tap + ci]);
-#if JOINED
+#if CONCAT
         var x0: vec4f;
         var x1: vec4f;
         var x2: vec4f;
@@ -150,8 +151,8 @@ fn main(
         var x6: vec4f;
         var x7: vec4f;
 #endif
-        if (ci < layer.A_BLOCKS) {
-          let plane = (n_load * layer.A_BLOCKS + ci) * layer.PIXELS_IN;
+        if (ci < layer.a_cblocks) {
+          let plane = (n_load * layer.a_cblocks + ci) * layer.pixels_in;
           x0 = vec4f(input[plane + at.x]);
           x1 = vec4f(input[plane + at.y]);
           x2 = vec4f(input[plane + at.z]);
@@ -163,7 +164,7 @@ fn main(
           x7 = vec4f(input[plane + at_other.w]);
 #endif
         } else {
-          let plane = (n_load * (layer.CI_BLOCKS - layer.A_BLOCKS) + ci - layer.A_BLOCKS) * layer.PIXELS_IN;
+          let plane = (n_load * (layer.in_cblocks - layer.a_cblocks) + ci - layer.a_cblocks) * layer.pixels_in;
           x0 = vec4f(second[plane + at.x]);
           x1 = vec4f(second[plane + at.y]);
           x2 = vec4f(second[plane + at.z]);
@@ -176,13 +177,13 @@ fn main(
 #endif
         }
 #else
-        let plane = (n_load * layer.CI_BLOCKS + ci) * layer.PIXELS_IN;
+        let plane = (n_load * layer.in_cblocks + ci) * layer.pixels_in;
         var x0 = vec4f(input[plane + at.x]);
         var x1 = vec4f(input[plane + at.y]);
         var x2 = vec4f(input[plane + at.z]);
         var x3 = vec4f(input[plane + at.w]);
 #endif
-#if !PLAIN
+#if !POINTWISE
         x0 = select(vec4f(0), x0, inside.x);
         x1 = select(vec4f(0), x1, inside.y);
         x2 = select(vec4f(0), x2, inside.z);
@@ -196,13 +197,13 @@ fn main(
         let m1 = mat4x4f(quadSwapX(m0[0]), quadSwapX(m0[1]), quadSwapX(m0[2]), quadSwapX(m0[3]));
 #else
         let m1 = mat4x4f(weight[tap_other + ci]);
-#if !JOINED
+#if !CONCAT
         var x4 = vec4f(input[plane + at_other.x]);
         var x5 = vec4f(input[plane + at_other.y]);
         var x6 = vec4f(input[plane + at_other.z]);
         var x7 = vec4f(input[plane + at_other.w]);
 #endif
-#if !PLAIN
+#if !POINTWISE
         x4 = select(vec4f(0), x4, inside_other.x);
         x5 = select(vec4f(0), x5, inside_other.y);
         x6 = select(vec4f(0), x6, inside_other.z);
@@ -231,7 +232,7 @@ fn main(
 
   var sums = array(s00, s01, s02, s03, s04, s05, s06, s07, s10, s11, s12, s13, s14, s15, s16, s17);
   // A loop of unknown length: unrolled, it takes llvmpipe ten seconds to compile.
-  for (var i = 0u; i < layer.STORES; i++) {
+  for (var i = 0u; i < layer.opaque_16; i++) {
     store(n, select(co, co_other, i >= 8u), select(own, other, (i & 4u) != 0u) + (i & 3u), sums[i]);
   }
 }

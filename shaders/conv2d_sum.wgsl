@@ -1,18 +1,19 @@
-// The end of a convolution that went to several workgroups (shaders/conv2d_tiled.wgsl with SPLIT): adds the parts of each
+// The end of a convolution that went to several workgroups (shaders/conv2d_tiled.wgsl with SPLIT_K): adds the parts of each
 // sum, and does what shaders/lib/epilogue.wgsl says.
 //
 // One invocation does one vec4.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import epilogue
 
 struct Layer {
-  N: u32,
-  CO_BLOCKS: u32,
-  PIXELS: u32,
-  PARTS: u32,
-  SCALE: f32,
-  TIME_OF: u32, // blocks of an image in timeBias
-  TIME_FIRST: u32,
+  n: u32,
+  out_cblocks: u32,
+  pixels: u32,
+  split_k: u32,
+  scale: f32,
+  time_stride: u32, // blocks of an image in timeBias
+  time_offset: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -20,19 +21,19 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let count = layer.N * layer.CO_BLOCKS * layer.PIXELS;
+  let at = linear_id(workgroup_id, num_workgroups, invocation);
+  let count = layer.n * layer.out_cblocks * layer.pixels;
   if (at >= count) {
     return;
   }
   var sum = vec4f(0);
-  for (var part = 0u; part < layer.PARTS; part++) {
+  for (var part = 0u; part < layer.split_k; part++) {
     sum += partial[part * count + at];
   }
-  let plane = at / layer.PIXELS;
-  finish(plane / layer.CO_BLOCKS, plane % layer.CO_BLOCKS, at, sum);
+  let plane = at / layer.pixels;
+  finish(plane / layer.out_cblocks, plane % layer.out_cblocks, at, sum);
 }

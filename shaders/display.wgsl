@@ -6,15 +6,15 @@
 // magnified ZOOM times without smoothing; GAP canvas pixels between pictures, and cells past N, are transparent.
 
 struct View {
-  N: u32,
-  C: u32,
-  H: u32,
-  W: u32,
-  COLUMNS: u32,
-  ZOOM: u32,
-  GAP: u32,
-  A: f32,
-  B: f32,
+  n: u32,
+  c: u32,
+  h: u32,
+  w: u32,
+  columns: u32,
+  zoom: u32,
+  gap: u32,
+  a: f32,
+  b: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -27,22 +27,22 @@ fn cover(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
 }
 
 fn brightness(n: u32, c: u32, row: u32, column: u32) -> f32 {
-  let i = ((n * view.C + c) * view.H + row) * view.W + column;
-  return clamp((view.A * x[i] + view.B * y[i]) * 0.5 + 0.5, 0.0, 1.0);
+  let i = ((n * view.c + c) * view.h + row) * view.w + column;
+  return clamp((view.a * x[i] + view.b * y[i]) * 0.5 + 0.5, 0.0, 1.0);
 }
 
 @fragment
 fn paint(@builtin(position) position: vec4f) -> @location(0) vec4f {
   let pixel = vec2u(position.xy);
-  let pitch = vec2u(view.W, view.H) * view.ZOOM + view.GAP;
+  let pitch = vec2u(view.w, view.h) * view.zoom + view.gap;
   let cell = pixel / pitch;
-  let at = pixel % pitch / view.ZOOM;
-  let n = cell.y * view.COLUMNS + cell.x;
-  if (n >= view.N || cell.x >= view.COLUMNS || at.x >= view.W || at.y >= view.H) {
+  let at = pixel % pitch / view.zoom;
+  let n = cell.y * view.columns + cell.x;
+  if (n >= view.n || cell.x >= view.columns || at.x >= view.w || at.y >= view.h) {
     return vec4f(0);
   }
   let grey = brightness(n, 0u, at.y, at.x);
-  if (view.C < 3u) {
+  if (view.c < 3u) {
     return vec4f(grey, grey, grey, 1.0);
   }
   return vec4f(grey, brightness(n, 1u, at.y, at.x), brightness(n, 2u, at.y, at.x), 1.0);

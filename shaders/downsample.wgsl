@@ -1,13 +1,13 @@
 // Halves the image: out[n, c, y, x] = the mean, or with MAX the largest, of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
 // One invocation writes one pixel of four channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  PLANES: u32, // N * blocks of channels
-  W_IN: u32,
-  W_OUT: u32,
-  PIXELS: u32,
+  planes: u32, // N * blocks of channels
+  w_in: u32,
+  w_out: u32,
+  pixels: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -16,19 +16,19 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let plane = id / layer.PIXELS;
-  if (plane >= layer.PLANES) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let plane = id / layer.pixels;
+  if (plane >= layer.planes) {
     return;
   }
-  let y = id % layer.PIXELS / layer.W_OUT;
-  let x = id % layer.W_OUT;
-  let at = plane * layer.PIXELS * 4u + 2u * y * layer.W_IN + 2u * x;
-  let pixels = array(vec4f(input[at]), vec4f(input[at + 1u]), vec4f(input[at + layer.W_IN]), vec4f(input[at + layer.W_IN + 1u]));
+  let y = id % layer.pixels / layer.w_out;
+  let x = id % layer.w_out;
+  let at = plane * layer.pixels * 4u + 2u * y * layer.w_in + 2u * x;
+  let pixels = array(vec4f(input[at]), vec4f(input[at + 1u]), vec4f(input[at + layer.w_in]), vec4f(input[at + layer.w_in + 1u]));
 #if MAX
   output[id] = T4(max(max(pixels[0], pixels[1]), max(pixels[2], pixels[3])));
 #else

@@ -4,13 +4,13 @@
 // Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 and t one f32 an image. One invocation does four
 // channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  N: u32,
-  C_BLOCKS: u32,
-  ROWS: u32,
-  FIRST: u32, // of the labels or timesteps
+  n: u32,
+  cblocks: u32,
+  rows: u32,
+  first: u32, // of the labels or timesteps
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -25,20 +25,20 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let n = id / layer.C_BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let n = id / layer.cblocks;
+  if (n >= layer.n) {
     return;
   }
 #if TIME
-  let row = min(u32(max(t[layer.FIRST + n], 0.0) + 0.5), layer.ROWS - 1u);
-  output[id] = table[row * layer.C_BLOCKS + id % layer.C_BLOCKS];
+  let row = min(u32(max(t[layer.first + n], 0.0) + 0.5), layer.rows - 1u);
+  output[id] = table[row * layer.cblocks + id % layer.cblocks];
 #else
-  let row = min(label[layer.FIRST + n], layer.ROWS - 1u);
-  output[id] = T4(vec4f(input[id]) + vec4f(table[row * layer.C_BLOCKS + id % layer.C_BLOCKS]));
+  let row = min(label[layer.first + n], layer.rows - 1u);
+  output[id] = T4(vec4f(input[id]) + vec4f(table[row * layer.cblocks + id % layer.cblocks]));
 #endif
 }

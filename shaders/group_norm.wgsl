@@ -9,25 +9,29 @@
 // Layout c4. One workgroup does one group of one image, in two passes. First every invocation sums its own items and their
 // squares about the first of them (which keeps the variance of numbers far from zero); its mean and its squares about that
 // are then joined with the others' (Chan, Golub & LeVeque 1979). Then the output.
-// With JOINED the channels are those of input, then those of second.
+// With CONCAT the channels are those of input, then those of second.
 // With ALIGNED the channels of a group are whole blocks and an item is a vec4; else an item is one scalar.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import sum
+#if ACTIVATION
+#import activation
+#endif
 
 struct Layer {
-  N: u32,
-  C: u32,
-  GROUPS: u32,
-  PIXELS: u32,
-  EPS: f32,
-  C_BLOCKS: u32,
-  CHANNELS: u32, // of one group
-  ITEMS: u32,
-  SCALE_OF: u32, // blocks of an image in scale
-  SCALE_FIRST: u32,
-  SHIFT_OF: u32,
-  SHIFT_FIRST: u32,
-  A_BLOCKS: u32, // of input, with JOINED; the others are of second
+  n: u32,
+  c: u32,
+  groups: u32,
+  pixels: u32,
+  eps: f32,
+  cblocks: u32,
+  channels_per_group: u32, // of one group
+  items: u32,
+  scale_stride: u32, // blocks of an image in scale
+  scale_offset: u32,
+  shift_stride: u32,
+  shift_offset: u32,
+  a_cblocks: u32, // of input, with CONCAT; the others are of second
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -48,18 +52,18 @@ struct Layer {
 #endif
 
 fn at(n: u32, g: u32, item: u32) -> u32 {
-  return (n * layer.C_BLOCKS + g * (layer.CHANNELS / 4u)) * layer.PIXELS + item;
+  return (n * layer.cblocks + g * (layer.channels_per_group / 4u)) * layer.pixels + item;
 }
-#if JOINED
+#if CONCAT
 @group(0) @binding(7) var<storage, read> second: array<T4>;
 
 fn load(n: u32, g: u32, item: u32) -> vec4f {
-  let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
-  let pixel = item % layer.PIXELS;
-  if (block < layer.A_BLOCKS) {
-    return vec4f(input[(n * layer.A_BLOCKS + block) * layer.PIXELS + pixel]);
+  let cblock = g * (layer.channels_per_group / 4u) + item / layer.pixels;
+  let pixel = item % layer.pixels;
+  if (cblock < layer.a_cblocks) {
+    return vec4f(input[(n * layer.a_cblocks + cblock) * layer.pixels + pixel]);
   }
-  return vec4f(second[(n * (layer.C_BLOCKS - layer.A_BLOCKS) + block - layer.A_BLOCKS) * layer.PIXELS + pixel]);
+  return vec4f(second[(n * (layer.cblocks - layer.a_cblocks) + cblock - layer.a_cblocks) * layer.pixels + pixel]);
 }
 #else
 fn load(n: u32, g: u32, item: u32) -> vec4f {
@@ -72,13 +76,13 @@ fn total(v: vec4f) -> f32 {
 const WIDTH = 4.0;
 alias Item = vec4f;
 fn store(n: u32, g: u32, item: u32, normal: vec4f) {
-  let block = g * (layer.CHANNELS / 4u) + item / layer.PIXELS;
-  var v = normal * vec4f(gamma[block]) + vec4f(beta[block]);
+  let cblock = g * (layer.channels_per_group / 4u) + item / layer.pixels;
+  var v = normal * vec4f(gamma[cblock]) + vec4f(beta[cblock]);
 #if SCALED
-  v *= 1.0 + vec4f(scale[n * layer.SCALE_OF + layer.SCALE_FIRST + block]);
+  v *= 1.0 + vec4f(scale[n * layer.scale_stride + layer.scale_offset + cblock]);
 #endif
 #if SHIFTED
-  v += vec4f(shift[n * layer.SHIFT_OF + layer.SHIFT_FIRST + block]);
+  v += vec4f(shift[n * layer.shift_stride + layer.shift_offset + cblock]);
 #endif
 #if RESIDUAL
   v += vec4f(residual[at(n, g, item)]);
@@ -96,10 +100,10 @@ fn store(n: u32, g: u32, item: u32, normal: vec4f) {
 #endif
 
 fn at(n: u32, c: u32, pixel: u32) -> u32 {
-  return ((n * layer.C_BLOCKS + c / 4u) * layer.PIXELS + pixel) * 4u + c % 4u;
+  return ((n * layer.cblocks + c / 4u) * layer.pixels + pixel) * 4u + c % 4u;
 }
 fn load(n: u32, g: u32, item: u32) -> f32 {
-  return f32(input[at(n, g * layer.CHANNELS + item / layer.PIXELS, item % layer.PIXELS)]);
+  return f32(input[at(n, g * layer.channels_per_group + item / layer.pixels, item % layer.pixels)]);
 }
 fn total(v: f32) -> f32 {
   return v;
@@ -107,61 +111,61 @@ fn total(v: f32) -> f32 {
 const WIDTH = 1.0;
 alias Item = f32;
 fn store(n: u32, g: u32, item: u32, normal: f32) {
-  let c = g * layer.CHANNELS + item / layer.PIXELS;
+  let c = g * layer.channels_per_group + item / layer.pixels;
   var v = normal * f32(gamma[c / 4u][c % 4u]) + f32(beta[c / 4u][c % 4u]);
 #if SCALED
-  v *= 1.0 + f32(scale[n * layer.SCALE_OF + layer.SCALE_FIRST + c / 4u][c % 4u]);
+  v *= 1.0 + f32(scale[n * layer.scale_stride + layer.scale_offset + c / 4u][c % 4u]);
 #endif
 #if SHIFTED
-  v += f32(shift[n * layer.SHIFT_OF + layer.SHIFT_FIRST + c / 4u][c % 4u]);
+  v += f32(shift[n * layer.shift_stride + layer.shift_offset + c / 4u][c % 4u]);
 #endif
 #if RESIDUAL
-  v += f32(residual[at(n, c, item % layer.PIXELS)]);
+  v += f32(residual[at(n, c, item % layer.pixels)]);
 #endif
 #if ACTIVATION
   v = activation(vec4f(v)).x;
 #endif
-  output[at(n, c, item % layer.PIXELS)] = T(v);
+  output[at(n, c, item % layer.pixels)] = T(v);
 }
 #endif
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = group.y * groups.x + group.x;
-  let g = id % layer.GROUPS;
-  let n = id / layer.GROUPS;
-  if (n >= layer.N) {
+  let id = workgroup_index(workgroup_id, num_workgroups);
+  let g = id % layer.groups;
+  let n = id / layer.groups;
+  if (n >= layer.n) {
     return;
   }
-  let count = f32(layer.CHANNELS * layer.PIXELS);
-  let first = load(n, g, min(lane, layer.ITEMS - 1u));
+  let count = f32(layer.channels_per_group * layer.pixels);
+  let first = load(n, g, min(invocation, layer.items - 1u));
   let centre = total(first) / WIDTH;
   var own = Item(0);
   var squares = Item(0);
-  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
+  for (var item = invocation; item < layer.items; item += WORKGROUP) {
     let d = load(n, g, item) - centre;
     own += d;
     squares += d * d;
   }
-  let own_count = WIDTH * f32((layer.ITEMS + WORKGROUP - 1u - min(lane, layer.ITEMS)) / WORKGROUP);
+  let own_count = WIDTH * f32((layer.items + WORKGROUP - 1u - min(invocation, layer.items)) / WORKGROUP);
   let own_sum = total(own);
-  let mean = sum(lane, centre * own_count + own_sum) / count;
+  let mean = sum(invocation, centre * own_count + own_sum) / count;
   // Squares about the mean of all: those about the centre, moved by the difference.
   let offset = mean - centre;
   let moved = total(squares) - 2.0 * offset * own_sum + own_count * offset * offset;
-  let factor = 1.0 / sqrt(max(sum(lane, moved), 0.0) / count + layer.EPS);
-  for (var item = lane; item < layer.ITEMS; item += WORKGROUP) {
+  let factor = 1.0 / sqrt(max(sum(invocation, moved), 0.0) / count + layer.eps);
+  for (var item = invocation; item < layer.items; item += WORKGROUP) {
     store(n, g, item, (load(n, g, item) - mean) * factor);
   }
 #if SCALAR
-  // Lanes past C of the last block hold zero.
-  if (g == layer.GROUPS - 1u) {
-    for (var c = layer.C; c < layer.C_BLOCKS * 4u; c++) {
-      for (var pixel = lane; pixel < layer.PIXELS; pixel += WORKGROUP) {
+  // Components past C of the last block hold zero.
+  if (g == layer.groups - 1u) {
+    for (var c = layer.c; c < layer.cblocks * 4u; c++) {
+      for (var pixel = invocation; pixel < layer.pixels; pixel += WORKGROUP) {
         output[at(n, c, pixel)] = T(0);
       }
     }

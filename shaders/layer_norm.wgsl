@@ -5,14 +5,14 @@
 // mean and (biased) variance are over the C channels of pixel p of image n. Layout c4; gamma and beta padded with zeros.
 // One invocation does one pixel, in three passes.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  N: u32,
-  C: u32,
-  BLOCKS: u32,
-  PIXELS: u32,
-  EPS: f32,
+  n: u32,
+  c: u32,
+  cblocks: u32,
+  pixels: u32,
+  eps: f32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -23,31 +23,31 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let n = id / layer.PIXELS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let n = id / layer.pixels;
+  if (n >= layer.n) {
     return;
   }
-  let first = n * layer.BLOCKS * layer.PIXELS + id % layer.PIXELS;
-  let count = f32(layer.C);
+  let first = n * layer.cblocks * layer.pixels + id % layer.pixels;
+  let count = f32(layer.c);
   var sum = vec4f(0); // lanes past C hold zero
-  for (var b = 0u; b < layer.BLOCKS; b++) {
-    sum += vec4f(input[first + b * layer.PIXELS]);
+  for (var b = 0u; b < layer.cblocks; b++) {
+    sum += vec4f(input[first + b * layer.pixels]);
   }
   let mean = dot(sum, vec4f(1)) / count;
   var squares = vec4f(0);
-  for (var b = 0u; b < layer.BLOCKS; b++) {
-    let real = vec4u(b * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(layer.C);
-    let d = select(vec4f(0), vec4f(input[first + b * layer.PIXELS]) - mean, real);
+  for (var b = 0u; b < layer.cblocks; b++) {
+    let real = vec4u(b * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(layer.c);
+    let d = select(vec4f(0), vec4f(input[first + b * layer.pixels]) - mean, real);
     squares += d * d;
   }
-  let factor = 1.0 / sqrt(dot(squares, vec4f(1)) / count + layer.EPS);
-  for (var b = 0u; b < layer.BLOCKS; b++) {
-    let normal = (vec4f(input[first + b * layer.PIXELS]) - mean) * factor;
-    output[first + b * layer.PIXELS] = T4(normal * vec4f(gamma[b]) + vec4f(beta[b]));
+  let factor = 1.0 / sqrt(dot(squares, vec4f(1)) / count + layer.eps);
+  for (var b = 0u; b < layer.cblocks; b++) {
+    let normal = (vec4f(input[first + b * layer.pixels]) - mean) * factor;
+    output[first + b * layer.pixels] = T4(normal * vec4f(gamma[b]) + vec4f(beta[b]));
   }
 }

@@ -4,12 +4,15 @@
 // Layout: vectors are (N, C, 1, 1) in c4; weights are packed [o / 4][i / 4] as 4x4 matrices, as in conv2d.
 // One invocation computes four outputs of one image.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#if ACTIVATION
+#import activation
+#endif
 
 struct Layer {
-  N: u32,
-  I_BLOCKS: u32,
-  O_BLOCKS: u32,
+  n: u32,
+  in_cblocks: u32,
+  out_cblocks: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -23,26 +26,26 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let o = id % layer.O_BLOCKS;
-  let n = id / layer.O_BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let o = id % layer.out_cblocks;
+  let n = id / layer.out_cblocks;
+  if (n >= layer.n) {
     return;
   }
   var sum = vec4f(bias[o]);
 #if SUM
   sum += vec4f(addend[id]);
 #endif
-  for (var i = 0u; i < layer.I_BLOCKS; i++) {
-    var v = vec4f(input[n * layer.I_BLOCKS + i]);
+  for (var i = 0u; i < layer.in_cblocks; i++) {
+    var v = vec4f(input[n * layer.in_cblocks + i]);
 #if ACTIVATION
     v = activation(v);
 #endif
-    sum += mat4x4f(weight[o * layer.I_BLOCKS + i]) * v;
+    sum += mat4x4f(weight[o * layer.in_cblocks + i]) * v;
   }
   output[id] = T4(sum);
 }

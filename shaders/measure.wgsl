@@ -8,7 +8,9 @@
 //
 // One workgroup measures one image. With GUIDED off the factor is 1.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import step
+#import sum
 
 @group(0) @binding(0) var<storage, read_write> measures: array<vec2f>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -19,41 +21,41 @@ var<workgroup> above: atomic<u32>;
 
 #if GUIDED
 // Sum of squared deviations of the output with its class, or of the guided one.
-fn spread(n: u32, lane: u32, of_class: bool) -> f32 {
+fn spread(n: u32, invocation: u32, of_class: bool) -> f32 {
   var own = 0.0;
-  for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+  for (var e = invocation; e < layer.elements; e += WORKGROUP) {
     own += select(guided(n, e), with_class(n, e), of_class);
   }
-  let mean = sum(lane, own) / f32(layer.ELEMENTS);
+  let mean = sum(invocation, own) / f32(layer.elements);
   own = 0.0;
-  for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+  for (var e = invocation; e < layer.elements; e += WORKGROUP) {
     let d = select(guided(n, e), with_class(n, e), of_class) - mean;
     own += d * d;
   }
-  return sum(lane, own);
+  return sum(invocation, own);
 }
 #endif
 
 fn magnitude(n: u32, element: u32, factor: f32) -> u32 {
-  let x0 = step.x0_x * x[n * layer.ELEMENTS + element] + step.x0_m * (guided(n, element) * factor);
+  let x0 = step.x0_x * x[n * layer.elements + element] + step.x0_m * (guided(n, element) * factor);
   return bitcast<u32>(x0) & 0x7fffffffu;
 }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let n = group.y * groups.x + group.x;
-  if (n >= layer.N) {
+  let n = workgroup_index(workgroup_id, num_workgroups);
+  if (n >= layer.n) {
     return;
   }
   var factor = 1.0;
 #if GUIDED
   if (step.rescale > 0.0) {
-    let of_class = spread(n, lane, true);
-    let of_guided = spread(n, lane, false);
+    let of_class = spread(n, invocation, true);
+    let of_guided = spread(n, invocation, false);
     if (of_guided > 0.0) {
       factor = mix(1.0, sqrt(of_class / of_guided), step.rescale);
     }
@@ -61,26 +63,26 @@ fn main(
 #endif
   var threshold = 1.0;
   if (step.quantile > 0.0) {
-    let position = step.quantile * f32(layer.ELEMENTS - 1u);
+    let position = step.quantile * f32(layer.elements - 1u);
     let rank = u32(position); // from 0
-    if (lane == 0u) {
+    if (invocation == 0u) {
       chosen = vec2u(0u);
       atomicStore(&above, 0x7f800000u);
     }
     for (var shift = 32u; shift > 0u; shift -= 8u) {
-      for (var bin = lane; bin < 256u; bin += WORKGROUP) {
+      for (var bin = invocation; bin < 256u; bin += WORKGROUP) {
         atomicStore(&histogram[bin], 0u);
       }
       let so_far = workgroupUniformLoad(&chosen);
       // Those that share the bits found so far; in the first round all.
-      for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+      for (var e = invocation; e < layer.elements; e += WORKGROUP) {
         let bits = magnitude(n, e, factor);
         if (shift == 32u || (bits >> (shift & 31u)) == (so_far.x >> (shift & 31u))) {
           atomicAdd(&histogram[(bits >> (shift - 8u)) & 255u], 1u);
         }
       }
       workgroupBarrier();
-      if (lane == 0u) {
+      if (invocation == 0u) {
         var smaller = so_far.y;
         var bin = 0u;
         loop {
@@ -98,7 +100,7 @@ fn main(
     let found = workgroupUniformLoad(&chosen);
     // The next number in order: the same again where there are more of it, else the smallest above.
     var equal = 0.0;
-    for (var e = lane; e < layer.ELEMENTS; e += WORKGROUP) {
+    for (var e = invocation; e < layer.elements; e += WORKGROUP) {
       let bits = magnitude(n, e, factor);
       if (bits == found.x) {
         equal += 1.0;
@@ -106,13 +108,13 @@ fn main(
         atomicMin(&above, bits);
       }
     }
-    let count = u32(sum(lane, equal));
+    let count = u32(sum(invocation, equal));
     threshold = bitcast<f32>(found.x);
-    if (found.y + count <= rank + 1u && rank + 1u < layer.ELEMENTS) {
+    if (found.y + count <= rank + 1u && rank + 1u < layer.elements) {
       threshold = mix(threshold, bitcast<f32>(atomicLoad(&above)), position - f32(rank));
     }
   }
-  if (lane == 0u) {
+  if (invocation == 0u) {
     measures[n] = vec2f(factor, threshold);
   }
 }

@@ -2,13 +2,14 @@
 //
 // x planar f32 (N, ELEMENTS); seeds one key an image. One invocation fills four consecutive elements.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import normal
 
 struct Layer {
-  N: u32,
-  ELEMENTS: u32, // of one image
-  SIGMA: f32,
-  BLOCKS: u32,
+  n: u32,
+  elements: u32, // of one image
+  sigma: f32,
+  counters: u32, // Philox counters per image: one for four elements
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -18,20 +19,20 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let block = id % layer.BLOCKS;
-  let n = id / layer.BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let counter = id % layer.counters;
+  let n = id / layer.counters;
+  if (n >= layer.n) {
     return;
   }
-  let words = philox4x32_10(vec4u(block, 0u, 0u, 0u), seeds[n]);
+  let words = philox4x32_10(vec4u(counter, 0u, 0u, 0u), seeds[n]);
   for (var l = 0u; l < 4u; l++) {
-    if (block * 4u + l < layer.ELEMENTS) {
-      x[n * layer.ELEMENTS + block * 4u + l] = layer.SIGMA * normal_from_bits(words[l]);
+    if (counter * 4u + l < layer.elements) {
+      x[n * layer.elements + counter * 4u + l] = layer.sigma * normal_from_bits(words[l]);
     }
   }
 }

@@ -7,12 +7,13 @@
 // x, known and mask planar f32 (N, ELEMENTS); mask 1 where the picture is painted. z: stream 2, step `index`.
 // A mask of 0 or 1 leaves the other side out. One invocation does four consecutive elements of one image.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import normal
 
 struct Layer {
-  N: u32,
-  ELEMENTS: u32, // of one image
-  BLOCKS: u32,
+  n: u32,
+  elements: u32, // of one image
+  counters: u32, // Philox counters per image: one for four elements
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -33,21 +34,21 @@ struct Repaint {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let block = id % layer.BLOCKS;
-  let n = id / layer.BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let counter = id % layer.counters;
+  let n = id / layer.counters;
+  if (n >= layer.n) {
     return;
   }
-  let words = philox4x32_10(vec4u(block, repaint.index, 2u, 0u), seeds[n]);
+  let words = philox4x32_10(vec4u(counter, repaint.index, 2u, 0u), seeds[n]);
   for (var l = 0u; l < 4u; l++) {
-    let element = block * 4u + l;
-    if (element < layer.ELEMENTS) {
-      let at = n * layer.ELEMENTS + element;
+    let element = counter * 4u + l;
+    if (element < layer.elements) {
+      let at = n * layer.elements + element;
       let z = normal_from_bits(words[l]);
       let painted = repaint.c * x[at] + repaint.s * z;
       let kept = repaint.a * known[at] + repaint.b * z;

@@ -2,22 +2,22 @@
 //
 //   angle = t[n] * frequency[i];   out[n, :] = sin(angle) then cos(angle), or cos then sin with COS_FIRST
 //
-// With LOG the angle is log(t[layer.FIRST + n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
+// With LOG the angle is log(t[layer.first + n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
 //
 // t planar (N, 1, 1, 1) f32, frequency one f32 for each of the DIM / 2 pairs (computed in ops/timestep_embedding.ts),
 // out (N, DIM, 1, 1) in c4; an odd DIM leaves a zero at the end. One invocation computes four outputs.
 //
 // WGSL promises sin and cos only to 2^-11, and only on [-pi, pi]: they are computed here.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  N: u32,
-  DIM: u32,
-  COS_FIRST: u32, // 0 or 1
-  HALF: u32,
-  BLOCKS: u32,
-  FIRST: u32, // of the timesteps
+  n: u32,
+  dim: u32,
+  cos_first: u32, // 0 or 1
+  half: u32,
+  cblocks: u32,
+  first: u32, // of the timesteps
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -50,26 +50,26 @@ fn wave(angle: f32, cosine: bool) -> f32 {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let n = id / layer.BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let n = id / layer.cblocks;
+  if (n >= layer.n) {
     return;
   }
 #if LOG
-  let time = log(t[layer.FIRST + n]);
+  let time = log(t[layer.first + n]);
 #else
-  let time = t[layer.FIRST + n];
+  let time = t[layer.first + n];
 #endif
   var v = vec4f(0);
   for (var l = 0u; l < 4u; l++) {
-    let c = (id % layer.BLOCKS) * 4u + l;
-    if (c < 2u * layer.HALF) {
-      let second = c >= layer.HALF;
-      v[l] = wave(time * frequency[select(c, c - layer.HALF, second)], second != (layer.COS_FIRST == 1u));
+    let c = (id % layer.cblocks) * 4u + l;
+    if (c < 2u * layer.half) {
+      let second = c >= layer.half;
+      v[l] = wave(time * frequency[select(c, c - layer.half, second)], second != (layer.cos_first == 1u));
     }
   }
   output[id] = T4(v);

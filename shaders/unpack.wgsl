@@ -1,14 +1,14 @@
 // From the network to the scheduler: c4 to planar f32, out[FIRST + n, c, p] = in[n, c, p], with DIVIDED over divisor[FIRST + n].
 // One invocation writes one scalar.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  N: u32,
-  C: u32,
-  PIXELS: u32,
-  BLOCKS: u32,
-  FIRST: u32,
+  n: u32,
+  c: u32,
+  pixels: u32,
+  cblocks: u32,
+  first: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -20,21 +20,21 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let pixel = id % layer.PIXELS;
-  let c = id / layer.PIXELS % layer.C;
-  let n = id / (layer.PIXELS * layer.C);
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let pixel = id % layer.pixels;
+  let c = id / layer.pixels % layer.c;
+  let n = id / (layer.pixels * layer.c);
+  if (n >= layer.n) {
     return;
   }
-  let value = f32(input[(n * layer.BLOCKS + c / 4u) * layer.PIXELS + pixel][c % 4u]);
-  let at = layer.FIRST * layer.C * layer.PIXELS + id;
+  let value = f32(input[(n * layer.cblocks + c / 4u) * layer.pixels + pixel][c % 4u]);
+  let at = layer.first * layer.c * layer.pixels + id;
 #if DIVIDED
-  output[at] = value / divisor[layer.FIRST + n];
+  output[at] = value / divisor[layer.first + n];
 #else
   output[at] = value;
 #endif

@@ -2,22 +2,25 @@
 //
 //   m      = m_null + guidance * (m_class - m_null)        with GUIDED; else the network's output
 //   x0Hat  = clamp(x0_x * x + x0_m * m, -clip, clip)
-//   (x, h_0, h_1, ...) <- MIX (x, x0Hat, m, h_0, h_1, ...),   x += sigma * z
+//   x, h_0, h_1, ... <- one linear combination each of (x, x0Hat, m, h_0, h_1, ...),   x += sigma * z
 //
 // With MEASURED, m is multiplied by the image's rescale factor, and with dynamic thresholding x0Hat is clamped to the
 // image's threshold s and divided by it (shaders/measure.wgsl). Where the variance is learned, sigma is multiplied by
 // exp(1/2 (log_variance.x + (v + 1) / 2 (log_variance.y - log_variance.x))), v the network's second half.
 //
-// MIX has a row for each result, of two vec4: the factors of (x, x0Hat, m, -) and of (h_0, h_1, h_2, h_3), and a third
-// for (h_4, h_5, -, -). A factor of zero leaves its number out, also one that is not finite.
-// z comes from the generator, stream 1, step `index` (src/schedule/noise.ts), or with GIVEN from a buffer.
+// `step.rows` has the factors of each combination. A factor of zero leaves its number out, also one that is not finite.
+// z comes from the generator, stream 1, step `index` (src/schedule/noise.ts), or with GIVEN_NOISE from a buffer.
 // All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output as in shaders/lib/step.wgsl.
 // `fault` becomes 1 when the network gives a number that is not finite, or one enters the state: seen in its bits, since
 // WGSL may assume that there are none. (Clamped, one that is not finite may look like -1.)
 //
 // One invocation updates four consecutive elements of one image.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#import step
+#if !GIVEN_NOISE
+#import normal
+#endif
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> x0Hat: array<f32>;
@@ -28,7 +31,7 @@ const WORKGROUP: u32 = {{WORKGROUP}}u;
 #if HISTORY
 @group(0) @binding(7) var<storage, read_write> h: array<f32>;
 #endif
-#if GIVEN
+#if GIVEN_NOISE
 @group(0) @binding(5) var<storage, read> z: array<f32>;
 #else
 @group(0) @binding(5) var<storage, read> seeds: array<vec2u>;
@@ -48,24 +51,23 @@ fn infinite(number: f32) -> bool {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let block = id % layer.BLOCKS;
-  let n = id / layer.BLOCKS;
-  if (n >= layer.N) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let counter = id % layer.counters;
+  let n = id / layer.counters;
+  if (n >= layer.n) {
     return;
   }
-#if GIVEN
-#else
-  let words = philox4x32_10(vec4u(block, step.index, 1u, 0u), seeds[n]);
+#if !GIVEN_NOISE
+  let words = philox4x32_10(vec4u(counter, step.index, 1u, 0u), seeds[n]);
 #endif
   for (var l = 0u; l < 4u; l++) {
-    let element = block * 4u + l;
-    if (element < layer.ELEMENTS) {
-      let at = n * layer.ELEMENTS + element;
+    let element = counter * 4u + l;
+    if (element < layer.elements) {
+      let at = n * layer.elements + element;
       var m = guided(n, element);
 #if MEASURED
       m *= measures[n].x;
@@ -84,30 +86,30 @@ fn main(
       let own = vec3f(x[at], x0, m);
 #if HISTORY
       var old: array<f32, 6>;
-      for (var k = 0u; k < layer.SLOTS; k++) {
-        old[k] = h[(k * layer.N * layer.ELEMENTS) + at];
+      for (var k = 0u; k < layer.slots; k++) {
+        old[k] = h[(k * layer.n * layer.elements) + at];
       }
-      for (var row = 1u; row <= layer.SLOTS; row++) {
-        var value = term(step.mix[row * 3u].x, own.x) + term(step.mix[row * 3u].y, own.y) + term(step.mix[row * 3u].z, own.z);
-        for (var k = 0u; k < layer.SLOTS; k++) {
-          value += term(step.mix[row * 3u + 1u + k / 4u][k % 4u], old[k]);
+      for (var row = 1u; row <= layer.slots; row++) {
+        var value = term(step.rows[row].own.x, own.x) + term(step.rows[row].own.y, own.y) + term(step.rows[row].own.z, own.z);
+        for (var k = 0u; k < layer.slots; k++) {
+          value += term(step.rows[row].h[k / 4u][k % 4u], old[k]);
         }
-        h[((row - 1u) * layer.N * layer.ELEMENTS) + at] = value;
+        h[((row - 1u) * layer.n * layer.elements) + at] = value;
       }
 #endif
-      var next = term(step.mix[0].x, own.x) + term(step.mix[0].y, own.y) + term(step.mix[0].z, own.z);
+      var next = term(step.rows[0].own.x, own.x) + term(step.rows[0].own.y, own.y) + term(step.rows[0].own.z, own.z);
 #if HISTORY
-      for (var k = 0u; k < layer.SLOTS; k++) {
-        next += term(step.mix[1u + k / 4u][k % 4u], old[k]);
+      for (var k = 0u; k < layer.slots; k++) {
+        next += term(step.rows[0].h[k / 4u][k % 4u], old[k]);
       }
 #endif
       if (step.sigma > 0.0) {
         var sigma = step.sigma;
-        if (layer.OUT > layer.ELEMENTS) {
-          let v = with_class(n, layer.ELEMENTS + element);
+        if (layer.out_elements > layer.elements) {
+          let v = with_class(n, layer.elements + element);
           sigma *= exp(0.5 * mix(step.log_variance.x, step.log_variance.y, 0.5 * (v + 1.0)));
         }
-#if GIVEN
+#if GIVEN_NOISE
         next += sigma * z[at];
 #else
         next += sigma * normal_from_bits(words[l]);

@@ -2,16 +2,16 @@
 // of the input, and takes the four around it by their nearness. Layout c4. One invocation writes one pixel of four
 // channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  PLANES: u32, // N * blocks of channels
-  H_IN: u32,
-  W_IN: u32,
-  W_OUT: u32,
-  PIXELS: u32,
-  Y_STEP: f32,
-  X_STEP: f32,
+  planes: u32, // N * blocks of channels
+  h_in: u32,
+  w_in: u32,
+  w_out: u32,
+  pixels: u32,
+  y_step: f32,
+  x_step: f32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -20,23 +20,23 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let plane = id / layer.PIXELS;
-  if (plane >= layer.PLANES) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let plane = id / layer.pixels;
+  if (plane >= layer.planes) {
     return;
   }
-  let y = f32(id % layer.PIXELS / layer.W_OUT) * layer.Y_STEP;
-  let x = f32(id % layer.W_OUT) * layer.X_STEP;
+  let y = f32(id % layer.pixels / layer.w_out) * layer.y_step;
+  let x = f32(id % layer.w_out) * layer.x_step;
   let top = u32(y);
   let left = u32(x);
-  let bottom = min(top + 1u, layer.H_IN - 1u);
-  let right = min(left + 1u, layer.W_IN - 1u);
-  let at = plane * layer.H_IN;
-  let upper = mix(vec4f(input[(at + top) * layer.W_IN + left]), vec4f(input[(at + top) * layer.W_IN + right]), x - f32(left));
-  let lower = mix(vec4f(input[(at + bottom) * layer.W_IN + left]), vec4f(input[(at + bottom) * layer.W_IN + right]), x - f32(left));
+  let bottom = min(top + 1u, layer.h_in - 1u);
+  let right = min(left + 1u, layer.w_in - 1u);
+  let at = plane * layer.h_in;
+  let upper = mix(vec4f(input[(at + top) * layer.w_in + left]), vec4f(input[(at + top) * layer.w_in + right]), x - f32(left));
+  let lower = mix(vec4f(input[(at + bottom) * layer.w_in + left]), vec4f(input[(at + bottom) * layer.w_in + right]), x - f32(left));
   output[id] = T4(mix(upper, lower, y - f32(top)));
 }

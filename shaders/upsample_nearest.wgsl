@@ -1,14 +1,14 @@
 // Nearest-neighbour upsampling by two: out[n, c, y, x] = in[n, c, y / 2, x / 2]. Layout c4.
 // One invocation writes one pixel of four channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  PLANES: u32, // N * blocks of channels
-  H_IN: u32,
-  W_IN: u32,
-  W_OUT: u32,
-  PIXELS: u32,
+  planes: u32, // N * blocks of channels
+  h_in: u32,
+  w_in: u32,
+  w_out: u32,
+  pixels: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -17,16 +17,16 @@ struct Layer {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let plane = id / layer.PIXELS;
-  if (plane >= layer.PLANES) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let plane = id / layer.pixels;
+  if (plane >= layer.planes) {
     return;
   }
-  let y = id % layer.PIXELS / layer.W_OUT;
-  let x = id % layer.W_OUT;
-  output[id] = input[(plane * layer.H_IN + y / 2u) * layer.W_IN + x / 2u];
+  let y = id % layer.pixels / layer.w_out;
+  let x = id % layer.w_out;
+  output[id] = input[(plane * layer.h_in + y / 2u) * layer.w_in + x / 2u];
 }

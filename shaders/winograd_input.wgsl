@@ -8,16 +8,16 @@
 // With UPSAMPLED the input is half as wide and high, and every pixel counts for 2 x 2.
 // One invocation does one patch of four channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  C_BLOCKS: u32,
-  H: u32, // of the convolution's input; with UPSAMPLED twice the input's
-  W: u32,
-  TILES_X: u32,
-  TILES_IMAGE: u32,
-  TILES: u32, // of all images of this launch
-  FIRST: u32, // the first of them
+  cblocks: u32,
+  h: u32, // of the convolution's input; with UPSAMPLED twice the input's
+  w: u32,
+  tiles_x: u32,
+  tiles_per_image: u32,
+  tiles: u32, // of all images of this launch
+  first: u32, // the first of them
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -30,17 +30,17 @@ const FAR = 0x40000000u;
 // Where a row begins; through u32, what is above the image is below its end.
 fn row(plane: u32, y: u32) -> u32 {
 #if UPSAMPLED
-  return select(FAR, (plane * (layer.H / 2u) + y / 2u) * (layer.W / 2u), y < layer.H);
+  return select(FAR, (plane * (layer.h / 2u) + y / 2u) * (layer.w / 2u), y < layer.h);
 #else
-  return select(FAR, (plane * layer.H + y) * layer.W, y < layer.H);
+  return select(FAR, (plane * layer.h + y) * layer.w, y < layer.h);
 #endif
 }
 
 fn place(x: u32) -> u32 {
 #if UPSAMPLED
-  return select(FAR, x / 2u, x < layer.W);
+  return select(FAR, x / 2u, x < layer.w);
 #else
-  return select(FAR, x, x < layer.W);
+  return select(FAR, x, x < layer.w);
 #endif
 }
 
@@ -75,20 +75,20 @@ fn store(id: u32, step: u32, r: array<vec4f, 6>) {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let tile = id % layer.TILES;
-  let block = id / layer.TILES;
-  if (block >= layer.C_BLOCKS) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let tile = id % layer.tiles;
+  let cblock = id / layer.tiles;
+  if (cblock >= layer.cblocks) {
     return;
   }
-  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 4u - 1u;
-  let x = tile % layer.TILES_X * 4u - 1u;
-  let plane = (layer.FIRST + tile / layer.TILES_IMAGE) * layer.C_BLOCKS + block;
-  let step = layer.C_BLOCKS * layer.TILES;
+  let y = tile % layer.tiles_per_image / layer.tiles_x * 4u - 1u;
+  let x = tile % layer.tiles_x * 4u - 1u;
+  let plane = (layer.first + tile / layer.tiles_per_image) * layer.cblocks + cblock;
+  let step = layer.cblocks * layer.tiles;
   let r0 = row(plane, y);
   let r1 = row(plane, y + 1u);
   let r2 = row(plane, y + 2u);

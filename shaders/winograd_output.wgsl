@@ -5,19 +5,22 @@
 //
 // m as shaders/winograd_input.wgsl leaves it; out in c4. One invocation does one tile of four channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
+#if ACTIVATION
+#import activation
+#endif
 
 struct Layer {
-  C_BLOCKS: u32,
-  H: u32,
-  W: u32,
-  TILES_X: u32,
-  TILES_IMAGE: u32,
-  TILES: u32, // of all images of this launch
-  FIRST: u32, // the first of them
-  SCALE: f32,
-  TIME_OF: u32, // blocks of an image in timeBias
-  TIME_FIRST: u32,
+  cblocks: u32,
+  h: u32,
+  w: u32,
+  tiles_x: u32,
+  tiles_per_image: u32,
+  tiles: u32, // of all images of this launch
+  first: u32, // the first of them
+  scale: f32,
+  time_stride: u32, // blocks of an image in timeBias
+  time_offset: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -35,11 +38,11 @@ struct Layer {
 const FAR = 0x40000000u;
 
 fn row(plane: u32, y: u32) -> u32 {
-  return select(FAR, (plane * layer.H + y) * layer.W, y < layer.H);
+  return select(FAR, (plane * layer.h + y) * layer.w, y < layer.h);
 }
 
 fn place(x: u32) -> u32 {
-  return select(FAR, x, x < layer.W);
+  return select(FAR, x, x < layer.w);
 }
 
 fn store(at: u32, sum: vec4f) {
@@ -51,9 +54,9 @@ fn store(at: u32, sum: vec4f) {
   value += vec4f(residual[at]);
 #endif
 #if ACTIVATION
-  output[at] = T4(activation(value * layer.SCALE));
+  output[at] = T4(activation(value * layer.scale));
 #else
-  output[at] = T4(value * layer.SCALE);
+  output[at] = T4(value * layer.scale);
 #endif
 }
 
@@ -72,25 +75,25 @@ fn column(id: u32, step: u32) -> mat4x4f {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let tile = id % layer.TILES;
-  let block = id / layer.TILES;
-  if (block >= layer.C_BLOCKS) {
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let tile = id % layer.tiles;
+  let cblock = id / layer.tiles;
+  if (cblock >= layer.cblocks) {
     return;
   }
-  let n = layer.FIRST + tile / layer.TILES_IMAGE;
-  let plane = n * layer.C_BLOCKS + block;
-  var base = vec4f(bias[block]);
+  let n = layer.first + tile / layer.tiles_per_image;
+  let plane = n * layer.cblocks + cblock;
+  var base = vec4f(bias[cblock]);
 #if TIME_BIAS
-  base += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + block]);
+  base += vec4f(timeBias[n * layer.time_stride + layer.time_offset + cblock]);
 #endif
-  let step = layer.C_BLOCKS * layer.TILES;
-  let y = tile % layer.TILES_IMAGE / layer.TILES_X * 4u;
-  let x = tile % layer.TILES_X * 4u;
+  let step = layer.cblocks * layer.tiles;
+  let y = tile % layer.tiles_per_image / layer.tiles_x * 4u;
+  let x = tile % layer.tiles_x * 4u;
   let x0 = place(x);
   let x1 = place(x + 1u);
   let x2 = place(x + 2u);

@@ -5,11 +5,11 @@
 // From the packed weights of shaders/conv2d.wgsl to 36 such sets of 1 x 1 kernels, f32 always. Once, before the first
 // replay. One invocation does a column of one 4x4 matrix of channels.
 
-const WORKGROUP: u32 = {{WORKGROUP}}u;
+#import dispatch
 
 struct Layer {
-  CI_BLOCKS: u32,
-  CO_BLOCKS: u32,
+  in_cblocks: u32,
+  out_cblocks: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -24,21 +24,21 @@ fn row(a: vec4f, b: vec4f, c: vec4f) -> array<vec4f, 6> {
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) workgroup_id: vec3u,
+  @builtin(num_workgroups) num_workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
 ) {
-  let id = (group.y * groups.x + group.x) * WORKGROUP + lane;
-  let columns = layer.CI_BLOCKS * 4u;
+  let id = linear_id(workgroup_id, num_workgroups, invocation);
+  let columns = layer.in_cblocks * 4u;
   let co = id / columns;
-  if (co >= layer.CO_BLOCKS) {
+  if (co >= layer.out_cblocks) {
     return;
   }
   let first = co * 9u * columns + id % columns;
   let r0 = row(vec4f(weight[first]), vec4f(weight[first + columns]), vec4f(weight[first + 2u * columns]));
   let r1 = row(vec4f(weight[first + 3u * columns]), vec4f(weight[first + 4u * columns]), vec4f(weight[first + 5u * columns]));
   let r2 = row(vec4f(weight[first + 6u * columns]), vec4f(weight[first + 7u * columns]), vec4f(weight[first + 8u * columns]));
-  let step = layer.CO_BLOCKS * columns;
+  let step = layer.out_cblocks * columns;
   for (var j = 0u; j < 6u; j++) {
     let u = row(r0[j], r1[j], r2[j]);
     for (var i = 0u; i < 6u; i++) {

@@ -2,7 +2,11 @@
 //
 //   output[at] = f(scale * (sum + bias + timeBias + residual)), f = activation or identity; without BIAS none.
 //
-// Layout c4 (src/tensor.ts). `layer` has SCALE and where timeBias is: TIME_OF blocks of an image there, from TIME_FIRST on.
+// Layout c4 (src/tensor.ts). `layer` has scale, time_stride (blocks of channels per image in timeBias) and time_offset (the first of them).
+#if ACTIVATION
+#import activation
+#endif
+
 @group(0) @binding(0) var<storage, read_write> output: array<T4>;
 #if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<T4>;
@@ -20,14 +24,14 @@ fn finish(n: u32, co: u32, at: u32, sum: vec4f) {
   value += vec4f(bias[co]);
 #endif
 #if TIME_BIAS
-  value += vec4f(timeBias[n * layer.TIME_OF + layer.TIME_FIRST + co]);
+  value += vec4f(timeBias[n * layer.time_stride + layer.time_offset + co]);
 #endif
 #if RESIDUAL
   value += vec4f(residual[at]);
 #endif
 #if ACTIVATION
-  output[at] = T4(activation(value * layer.SCALE));
+  output[at] = T4(activation(value * layer.scale));
 #else
-  output[at] = T4(value * layer.SCALE);
+  output[at] = T4(value * layer.scale);
 #endif
 }

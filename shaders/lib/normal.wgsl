@@ -6,7 +6,9 @@
 // c0 - u (c1 - u (c2 - u c3)), u in [0, 1), coefficients in units of 2^-27 (src/schedule/normal_table.ts).
 // The result is rounded to units of 2^-21: below 8 it has at most 24 bits, so its conversion to f32 is exact.
 //
-// The kernel declares `normal_table: array<vec4u>`; lib/philox.wgsl comes before this text.
+// The kernel declares `normal_table: array<vec4u>`.
+#import philox
+
 fn normal_from_bits(bits: u32) -> f32 {
   let m = (bits << 1u) | 1u;
   let zeros = countLeadingZeros(m);

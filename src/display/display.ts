@@ -4,9 +4,13 @@ import code from '../../shaders/display.wgsl?raw';
 import { DiffusionError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { gpuError, scoped } from '../gpu/scope.ts';
+import { packStruct, structLayout } from '../gpu/uniforms.ts';
 import { COPY_DST, UNIFORM } from '../gpu/usage.ts';
 import type { Term } from '../session/state_view.ts';
 import type { GpuTensor } from '../tensor.ts';
+
+/** struct View. */
+const VIEW = structLayout(code, 'View');
 
 /** Canvas pixels between the pictures of a grid. */
 const GAP = 4;
@@ -75,7 +79,7 @@ export class Display {
     this.#context = context;
     this.#context.configure({ device, format, alphaMode: 'premultiplied' });
     this.#painting = paintingOf(device, format);
-    this.#view = device.createBuffer({ label: 'display.view', size: 48, usage: UNIFORM | COPY_DST });
+    this.#view = device.createBuffer({ label: 'display.view', size: VIEW.bytes, usage: UNIFORM | COPY_DST });
   }
 
   /**
@@ -97,9 +101,17 @@ export class Display {
     const height = rows * (h * zoom + GAP) - GAP;
     if (this.canvas.width !== width) this.canvas.width = width;
     if (this.canvas.height !== height) this.canvas.height = height;
-    const view = new ArrayBuffer(36);
-    new Uint32Array(view).set([n, c, h, w, columns, zoom, GAP]);
-    new Float32Array(view, 28).set([first!.weight, second.weight]);
+    const view = packStruct(VIEW, {
+      n,
+      c,
+      h,
+      w,
+      columns,
+      zoom,
+      gap: GAP,
+      a: first!.weight,
+      b: second.weight,
+    });
     device.queue.writeBuffer(this.#view, 0, view);
     const [x, y] = [first!.tensor.buffer, second.tensor.buffer];
     const { refused: fault } = scoped(device, () => {

@@ -45,7 +45,7 @@ export interface CommandGraph {
 }
 
 /** The uniform that a kernel adds to its workgroup id. A dispatch that has it may be split into several. */
-export const WORKGROUP_OFFSET = 'SKIP';
+export const WORKGROUP_OFFSET = 'workgroup_offset';
 
 export class GraphRecorder implements CommandGraph {
   readonly dispatches: Dispatch[] = [];

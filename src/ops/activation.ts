@@ -1,11 +1,8 @@
-import code from '../../shaders/lib/activation.wgsl?raw';
 import type { Defines } from '../gpu/shader.ts';
 
 export type Activation = 'silu' | 'gelu' | 'relu' | 'mish';
 
-/** Text of `fn activation`; which one it is, the defines say. */
-export const activationCode = code;
-
+/** The defines of shaders/lib/activation.wgsl. */
 export const activationDefines = (activation: Activation | null): Defines => ({
   ACTIVATION: activation !== null,
   GELU: activation === 'gelu',

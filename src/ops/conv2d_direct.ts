@@ -22,28 +22,28 @@ function record(
   const [n, , hIn, wIn] = image.shape;
   const [, , h, width] = shape;
   const out = recorder.transient(label, shape, x.dtype);
-  const { defines, text, uniforms, bindings } = epilogue(w, options);
+  const { defines, uniforms, bindings } = epilogue(w, options);
   recorder.record({
     label,
-    shader: { name: 'conv2d', code: text + code },
+    shader: { name: 'conv2d', code },
     dtype: x.dtype,
     defines: {
-      PLAIN: w.size === 1 && stride === 1 && h === hIn && width === wIn,
-      STACKED: false,
-      JOINED: concatWith !== null,
+      POINTWISE: w.size === 1 && stride === 1 && h === hIn && width === wIn,
+      BATCHED: false,
+      CONCAT: concatWith !== null,
       ...defines,
     },
     uniforms: {
       ...grid(n, w.cIn, w.cOut, h * width).uniforms,
-      H_IN: hIn,
-      W_IN: wIn,
-      W_OUT: width,
-      K: w.size,
-      STRIDE: stride,
-      TOP: padding.top,
-      LEFT: padding.left,
-      PIXELS_IN: hIn * wIn,
-      A_BLOCKS: blocks(image.shape[1]),
+      h_in: hIn,
+      w_in: wIn,
+      w_out: width,
+      kernel_size: w.size,
+      stride,
+      pad_top: padding.top,
+      pad_left: padding.left,
+      pixels_in: hIn * wIn,
+      a_cblocks: blocks(image.shape[1]),
       ...uniforms,
     },
     bindings: { output: out, input: image, weight: w.weight, ...bindings, second: concatWith },
@@ -68,23 +68,23 @@ export function batchedProduct(
 ): Tensor {
   const [batch, cIn, , columns] = x.shape;
   const out = recorder.transient(label, [batch, cOut, 1, columns], 'f32');
-  const { defines, text, uniforms } = noEpilogue;
+  const { defines, uniforms } = noEpilogue;
   recorder.record({
     label,
-    shader: { name: 'conv2d', code: text + code },
+    shader: { name: 'conv2d', code },
     dtype: 'f32',
-    defines: { PLAIN: true, STACKED: true, JOINED: false, ...defines },
+    defines: { POINTWISE: true, BATCHED: true, CONCAT: false, ...defines },
     uniforms: {
       ...grid(batch, cIn, cOut, columns).uniforms,
-      H_IN: 1,
-      W_IN: columns,
-      W_OUT: columns,
-      K: 1,
-      STRIDE: 1,
-      TOP: 0,
-      LEFT: 0,
-      PIXELS_IN: columns,
-      A_BLOCKS: 0,
+      h_in: 1,
+      w_in: columns,
+      w_out: columns,
+      kernel_size: 1,
+      stride: 1,
+      pad_top: 0,
+      pad_left: 0,
+      pixels_in: columns,
+      a_cblocks: 0,
       ...uniforms,
     },
     bindings: { output: out, input: x, weight },
@@ -100,14 +100,14 @@ function grid(n: number, cIn: number, cOut: number, pixels: number) {
   const groups = Math.ceil(blocks(cOut) / 4);
   return {
     uniforms: {
-      N: n,
-      CI_BLOCKS: blocks(cIn),
-      CO_BLOCKS: blocks(cOut),
-      PIXELS: pixels,
-      TILES: tiles,
-      GROUPS: groups,
-      STORES: 16,
-      SKIP: 0,
+      n,
+      in_cblocks: blocks(cIn),
+      out_cblocks: blocks(cOut),
+      pixels,
+      tiles,
+      cblock_groups: groups,
+      opaque_16: 16,
+      workgroup_offset: 0,
     },
     size: { invocations: n * groups * tiles * 4, workgroupSize: 32 },
   };

@@ -2,6 +2,7 @@ import sumCode from '../../shaders/conv2d_sum.wgsl?raw';
 import code from '../../shaders/conv2d_tiled.wgsl?raw';
 import { blocks, type Tensor } from '../tensor.ts';
 import { convFlops, epilogue, noEpilogue, type ConvKernel, type ConvLaunch, type ConvWeights } from './conv_launch.ts'; // prettier-ignore
+import type { Defines } from '../gpu/shader.ts';
 import type { ConvShape, NetworkRecorder } from './kernel_policy.ts';
 import { WORKGROUP } from './launch.ts';
 
@@ -73,29 +74,23 @@ function record(recorder: NetworkRecorder, launch: ConvLaunch, tile: Tile): Tens
   }
   const [n, , h, width] = shape;
   const partial = recorder.transient(`${label}.parts`, [parts * n, w.cOut, h, width], 'f32');
-  const sums = {
-    ...noEpilogue,
-    defines: { ...noEpilogue.defines, BIAS: true },
-    text: '',
-    bindings: { partial },
-  };
   recordTiles(
     recorder,
     { ...launch, label: `${label}.parts` },
     tile,
-    { ...sums, uniforms: end.uniforms },
+    { ...noEpilogue, uniforms: end.uniforms, bindings: { partial } },
     parts,
   );
   recorder.record({
     label,
-    shader: { name: 'conv2d_sum', code: end.text + sumCode },
+    shader: { name: 'conv2d_sum', code: sumCode },
     dtype: x.dtype,
     defines: end.defines,
     uniforms: {
-      N: n,
-      CO_BLOCKS: blocks(w.cOut),
-      PIXELS: h * width,
-      PARTS: parts,
+      n,
+      out_cblocks: blocks(w.cOut),
+      pixels: h * width,
+      split_k: parts,
       ...end.uniforms,
     },
     bindings: { output: out, partial, ...end.bindings },
@@ -106,8 +101,8 @@ function record(recorder: NetworkRecorder, launch: ConvLaunch, tile: Tile): Tens
 }
 
 /** What follows the sums of a tile. */
-type End = Pick<ReturnType<typeof epilogue>, 'text' | 'uniforms'> & {
-  readonly defines: Readonly<Record<string, boolean>>;
+type End = Pick<ReturnType<typeof epilogue>, 'uniforms'> & {
+  readonly defines: Defines;
   readonly bindings: Readonly<Record<string, Tensor | ConvWeights['bias'] | null>>;
 };
 
@@ -125,33 +120,33 @@ function recordTiles(
   const tiles = Math.ceil((n * h * width) / rows);
   recorder.record({
     label,
-    shader: { name: 'conv2d_tiled', code: end.text + code },
+    shader: { name: 'conv2d_tiled', code },
     dtype: x.dtype,
     defines: {
       ROWS: rows,
       COLUMNS: columns,
       THREADS: threads,
-      TALL: rows / threads === 8,
-      WIDE: (columns * threads) / WORKGROUP === 2,
+      ROWS_8: rows / threads === 8,
+      CBLOCKS_2: (columns * threads) / WORKGROUP === 2,
       UPSAMPLED: upsampled,
-      SPLIT: parts > 1,
+      SPLIT_K: parts > 1,
       ...end.defines,
     },
     uniforms: {
-      N: n,
-      CI_BLOCKS: blocks(w.cIn),
-      CO_BLOCKS: blocks(w.cOut),
-      H_IN: hSmall * zoom,
-      W_IN: wSmall * zoom,
-      W_OUT: width,
-      K: w.size,
-      STRIDE: stride,
-      TOP: padding.top,
-      LEFT: padding.left,
-      PIXELS: h * width,
-      TILES: tiles,
-      PARTS: parts,
-      SKIP: 0,
+      n,
+      in_cblocks: blocks(w.cIn),
+      out_cblocks: blocks(w.cOut),
+      h_in: hSmall * zoom,
+      w_in: wSmall * zoom,
+      w_out: width,
+      kernel_size: w.size,
+      stride,
+      pad_top: padding.top,
+      pad_left: padding.left,
+      pixels: h * width,
+      tiles,
+      split_k: parts,
+      workgroup_offset: 0,
       ...end.uniforms,
     },
     bindings: { input: x, weight: w.weight, ...end.bindings },

@@ -44,7 +44,7 @@ function record(recorder: NetworkRecorder, { label, x, weights: w, shape, option
     label: `${label}.winograd`,
     shader: { name: 'winograd_weights', code: weightsCode },
     dtype: x.dtype,
-    uniforms: { CI_BLOCKS: ciBlocks, CO_BLOCKS: coBlocks },
+    uniforms: { in_cblocks: ciBlocks, out_cblocks: coBlocks },
     bindings: { output, weight: w.weight },
     invocations: coBlocks * ciBlocks * 4,
     workgroupSize: WORKGROUP,
@@ -57,14 +57,14 @@ function record(recorder: NetworkRecorder, { label, x, weights: w, shape, option
   for (let first = 0; first < n; first += perPart) {
     const count = Math.min(perPart, n - first);
     const tiles = tilesPerImage * count;
-    const range = { H: h, W: width, TILES_X: tilesX, TILES_IMAGE: tilesPerImage, TILES: tiles, FIRST: first };
+    const range = { h: h, w: width, tiles_x: tilesX, tiles_per_image: tilesPerImage, tiles, first };
     const patches = recorder.transient(`${label}.patches`, [36, w.cIn, 1, tiles], 'f32');
     recorder.record({
       label: `${label}.patches`,
       shader: { name: 'winograd_input', code: inputCode },
       dtype: x.dtype,
       defines: { UPSAMPLED: options.upsampled ?? false },
-      uniforms: { C_BLOCKS: ciBlocks, ...range },
+      uniforms: { cblocks: ciBlocks, ...range },
       bindings: { output: patches, input: x },
       invocations: ciBlocks * tiles,
       workgroupSize: WORKGROUP,
@@ -76,10 +76,10 @@ function record(recorder: NetworkRecorder, { label, x, weights: w, shape, option
     const end = epilogue(w, options);
     recorder.record({
       label,
-      shader: { name: 'winograd_output', code: end.activationText + outputCode },
+      shader: { name: 'winograd_output', code: outputCode },
       dtype: x.dtype,
       defines: end.defines,
-      uniforms: { C_BLOCKS: coBlocks, ...range, ...end.uniforms },
+      uniforms: { cblocks: coBlocks, ...range, ...end.uniforms },
       bindings: { output: out, m: products, ...end.bindings },
       invocations: coBlocks * tiles,
       workgroupSize: WORKGROUP,

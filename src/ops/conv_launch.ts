@@ -1,10 +1,8 @@
 /** What the variants of a convolution have in common: their inputs, and what follows the sum. */
 
-import epilogueCode from '../../shaders/lib/epilogue.wgsl?raw';
 import type { Gpu } from '../gpu/device.ts';
-import type { Defines } from '../gpu/shader.ts';
 import type { BufferHandle, Shape, Tensor } from '../tensor.ts';
-import { activationCode, activationDefines, type Activation } from './activation.ts';
+import { activationDefines, type Activation } from './activation.ts';
 import type { ConvShape, NetworkRecorder } from './kernel_policy.ts';
 import { sliceUniforms } from './launch.ts';
 
@@ -65,7 +63,7 @@ export interface ConvKernel {
   record(recorder: NetworkRecorder, launch: ConvLaunch): Tensor;
 }
 
-/** The end of a convolution (shaders/lib/epilogue.wgsl): its defines, text, uniforms and bindings. */
+/** The end of a convolution (shaders/lib/epilogue.wgsl): its defines, uniforms and bindings. */
 export function epilogue(weights: ConvWeights, options: ConvOptions) {
   const { timeBias = null, residual = null, activation = null, scale = 1 } = options;
   return {
@@ -75,19 +73,15 @@ export function epilogue(weights: ConvWeights, options: ConvOptions) {
       RESIDUAL: residual !== null,
       ...activationDefines(activation),
     },
-    activationText: activation ? activationCode : '',
-    text: (activation ? activationCode : '') + epilogueCode,
-    uniforms: { SCALE: scale, ...sliceUniforms(timeBias, 'TIME') },
+    uniforms: { scale, ...sliceUniforms(timeBias, 'time') },
     bindings: { bias: weights.bias, timeBias, residual },
   };
 }
 
 /** The same for a kernel that only stores its sums. */
-export const noEpilogue: Omit<ReturnType<typeof epilogue>, 'bindings'> & { readonly defines: Defines } = {
+export const noEpilogue: Omit<ReturnType<typeof epilogue>, 'bindings'> = {
   defines: { BIAS: false, TIME_BIAS: false, RESIDUAL: false, ...activationDefines(null) },
-  activationText: '',
-  text: epilogueCode,
-  uniforms: { SCALE: 1, ...sliceUniforms(null, 'TIME') },
+  uniforms: { scale: 1, ...sliceUniforms(null, 'time') },
 };
 
 /** FLOPs of a convolution done directly, by which all variants are counted. */

@@ -20,7 +20,7 @@ function halve(recorder: GraphRecorder, label: string, x: Tensor, max: boolean):
     shader: { name: 'downsample', code },
     dtype: x.dtype,
     defines: { MAX: max },
-    uniforms: { PLANES: n * blocks(c), W_IN: w, W_OUT: w / 2, PIXELS: (h / 2) * (w / 2) },
+    uniforms: { planes: n * blocks(c), w_in: w, w_out: w / 2, pixels: (h / 2) * (w / 2) },
     bindings: { output: out, input: x },
     invocations: n * blocks(c) * (h / 2) * (w / 2),
     workgroupSize: WORKGROUP,

@@ -63,7 +63,7 @@ function record(
     shader: { name: 'embedding', code },
     dtype,
     defines: { TIME: time },
-    uniforms: { N: n, C_BLOCKS: blocks(channels), ROWS: rows, FIRST: first },
+    uniforms: { n, cblocks: blocks(channels), rows, first },
     bindings,
     invocations: n * blocks(channels),
     workgroupSize: WORKGROUP,

@@ -1,7 +1,6 @@
 import code from '../../shaders/group_norm.wgsl?raw';
-import sum from '../../shaders/lib/sum.wgsl?raw';
 import { blocks, type BufferHandle, type Shape, type Tensor } from '../tensor.ts';
-import { activationCode, activationDefines, type Activation } from './activation.ts';
+import { activationDefines, type Activation } from './activation.ts';
 import type { NetworkRecorder } from './kernel_policy.ts';
 import { assertShape, sliceUniforms } from './launch.ts';
 
@@ -55,7 +54,7 @@ export function groupNorm(
   const aligned = (c / groups) % 4 === 0;
   recorder.record({
     label,
-    shader: { name: 'group_norm', code: activationCode + code + sum },
+    shader: { name: 'group_norm', code },
     dtype: x.dtype,
     defines: {
       ALIGNED: aligned,
@@ -63,21 +62,21 @@ export function groupNorm(
       SCALED: scale !== null,
       SHIFTED: shift !== null,
       RESIDUAL: residual !== null,
-      JOINED: concatWith !== null,
+      CONCAT: concatWith !== null,
       ...activationDefines(activation),
     },
     uniforms: {
-      N: n,
-      C: c,
-      GROUPS: groups,
-      PIXELS: h * width,
-      EPS: eps,
-      C_BLOCKS: blocks(c),
-      CHANNELS: c / groups,
-      ITEMS: ((c / groups) * h * width) / (aligned ? 4 : 1),
-      A_BLOCKS: blocks(ca),
-      ...sliceUniforms(scale, 'SCALE'),
-      ...sliceUniforms(shift, 'SHIFT'),
+      n,
+      c,
+      groups: groups,
+      pixels: h * width,
+      eps: eps,
+      cblocks: blocks(c),
+      channels_per_group: c / groups,
+      items: ((c / groups) * h * width) / (aligned ? 4 : 1),
+      a_cblocks: blocks(ca),
+      ...sliceUniforms(scale, 'scale'),
+      ...sliceUniforms(shift, 'shift'),
     },
     bindings: {
       output: out,

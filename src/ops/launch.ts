@@ -26,5 +26,5 @@ export function assertShape(
 export function sliceUniforms(tensor: Tensor | null, name: string): Record<string, number> {
   const whole = { firstBlock: 0, blocks: tensor ? blocks(tensor.shape[1]) : 0 };
   const { firstBlock, blocks: perImage } = tensor?.slice ?? whole;
-  return { [`${name}_FIRST`]: firstBlock, [`${name}_OF`]: perImage };
+  return { [`${name}_offset`]: firstBlock, [`${name}_stride`]: perImage };
 }

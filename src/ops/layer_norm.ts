@@ -19,7 +19,7 @@ export function layerNorm(
     label,
     shader: { name: 'layer_norm', code },
     dtype: x.dtype,
-    uniforms: { N: n, C: c, BLOCKS: blocks(c), PIXELS: h * width, EPS: eps },
+    uniforms: { n, c, cblocks: blocks(c), pixels: h * width, eps: eps },
     bindings: { output: out, input: x, gamma: w.gamma, beta: w.beta },
     invocations: n * h * width,
     workgroupSize: WORKGROUP,

@@ -1,7 +1,7 @@
 import code from '../../shaders/linear.wgsl?raw';
 import type { GraphRecorder } from '../gpu/recorder.ts';
 import { blocks, type BufferHandle, type Tensor } from '../tensor.ts';
-import { activationCode, activationDefines, type Activation } from './activation.ts';
+import { activationDefines, type Activation } from './activation.ts';
 import { assertShape, WORKGROUP } from './launch.ts';
 
 /** The weights of a linear layer, packed by `packMatrix`. */
@@ -33,10 +33,10 @@ export function linear(
   const out = recorder.transient(label, [n, w.cOut, 1, 1], x.dtype);
   recorder.record({
     label,
-    shader: { name: 'linear', code: activationCode + code },
+    shader: { name: 'linear', code },
     dtype: x.dtype,
     defines: { SUM: addend !== null, ...activationDefines(activation) },
-    uniforms: { N: n, I_BLOCKS: blocks(w.cIn), O_BLOCKS: blocks(w.cOut) },
+    uniforms: { n, in_cblocks: blocks(w.cIn), out_cblocks: blocks(w.cOut) },
     bindings: { output: out, input: x, weight: w.weight, bias: w.bias, addend },
     invocations: n * blocks(w.cOut),
     workgroupSize: WORKGROUP,

@@ -1,6 +1,4 @@
 import code from '../../shaders/noise.wgsl?raw';
-import normal from '../../shaders/lib/normal.wgsl?raw';
-import philox from '../../shaders/lib/philox.wgsl?raw';
 import type { GraphRecorder } from '../gpu/recorder.ts';
 import type { BufferHandle, Tensor } from '../tensor.ts';
 import { assertShape, WORKGROUP } from './launch.ts';
@@ -23,9 +21,9 @@ export function noise(
   assertShape(label, x, x.shape, { layout: 'planar' });
   recorder.record({
     label,
-    shader: { name: 'noise', code: philox + normal + code },
+    shader: { name: 'noise', code },
     dtype: 'f32',
-    uniforms: { N: n, ELEMENTS: c * h * w, SIGMA: sigma, BLOCKS: Math.ceil((c * h * w) / 4) },
+    uniforms: { n, elements: c * h * w, sigma: sigma, counters: Math.ceil((c * h * w) / 4) },
     bindings: { x, seeds: source.seeds, normal_table: source.normalTable },
     invocations: n * Math.ceil((c * h * w) / 4),
     workgroupSize: WORKGROUP,

@@ -1,7 +1,6 @@
-import normal from '../../shaders/lib/normal.wgsl?raw';
-import philox from '../../shaders/lib/philox.wgsl?raw';
 import code from '../../shaders/repaint.wgsl?raw';
 import type { GraphRecorder } from '../gpu/recorder.ts';
+import { packStruct, structLayout } from '../gpu/uniforms.ts';
 import type { BufferHandle, Tensor } from '../tensor.ts';
 import { assertShape, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
@@ -16,15 +15,13 @@ export interface Repaint {
   readonly index: number;
 }
 
-/** Bytes of the uniform buffer. */
-export const REPAINT_BYTES = 32;
+const REPAINT = structLayout(code, 'Repaint');
 
-export function packRepaint({ c, s, a, b, index }: Repaint): ArrayBuffer {
-  const bytes = new ArrayBuffer(REPAINT_BYTES);
-  new Float32Array(bytes, 0, 4).set([c, s, a, b]);
-  new Uint32Array(bytes, 16, 1)[0] = index;
-  return bytes;
-}
+/** Bytes of the uniform buffer. */
+export const REPAINT_BYTES = REPAINT.bytes;
+
+/** The uniform's bytes. */
+export const packRepaint = (numbers: Repaint): ArrayBuffer => packStruct(REPAINT, { ...numbers });
 
 export interface RepaintBindings {
   /** The state (N, C, H, W), changed in place. */
@@ -49,9 +46,9 @@ export function repaint(
   const size = c * h * w;
   recorder.record({
     label,
-    shader: { name: 'repaint', code: philox + normal + code },
+    shader: { name: 'repaint', code },
     dtype: 'f32',
-    uniforms: { N: n, ELEMENTS: size, BLOCKS: Math.ceil(size / 4) },
+    uniforms: { n, elements: size, counters: Math.ceil(size / 4) },
     bindings: { x, known, mask, repaint: numbers, seeds: source.seeds, normal_table: source.normalTable },
     invocations: n * Math.ceil(size / 4),
     workgroupSize: WORKGROUP,

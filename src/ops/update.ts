@@ -1,60 +1,69 @@
-import normal from '../../shaders/lib/normal.wgsl?raw';
-import philox from '../../shaders/lib/philox.wgsl?raw';
-import sum from '../../shaders/lib/sum.wgsl?raw';
 import stepCode from '../../shaders/lib/step.wgsl?raw';
 import measureCode from '../../shaders/measure.wgsl?raw';
 import code from '../../shaders/update.wgsl?raw';
 import type { GraphRecorder } from '../gpu/recorder.ts';
-import { MAX_HISTORY, type LinearCombination, type Step } from '../schedule/step.ts';
+import { packStruct, structLayout, unpackStruct } from '../gpu/uniforms.ts';
+import { MAX_HISTORY, type Clip, type LinearCombination, type Step } from '../schedule/step.ts';
 import type { BufferHandle, Tensor } from '../tensor.ts';
 import { assertShape, WORKGROUP } from './launch.ts';
 import type { NoiseSource } from './noise.ts';
 
-/** The numbers of one step, by the field names of shaders/lib/step.wgsl. */
+/** struct Step. */
+const STEP = structLayout(stepCode, 'Step');
+
+/** Bytes of the uniform buffer. */
+export const UPDATE_STEP_BYTES = STEP.bytes;
+
+/** The numbers of one step. */
 export interface UpdateStep {
   readonly x0_x: number;
   readonly x0_m: number;
-  /** Half width of the interval for x0Hat, dynamic thresholding, or null for none. */
-  readonly clip: number | { readonly quantile: number; readonly max: number } | null;
+  /** Half width of the interval for x0Hat, dynamic thresholding, or null for no clipping. */
+  readonly clip: Clip;
   readonly sigma: number;
-  /** Bounds of the log variance that the network chooses between; sigma alone unless given. */
+  /** Bounds between which the network chooses the log variance; default sigma alone. */
   readonly logVariance?: readonly [min: number, max: number];
   readonly guidance: number;
-  /** How far the guided output is rescaled to the spread of the one with a class, 0 (not at all) to 1. */
+  /** How far the guided output is rescaled to the spread of the one with a class, 0 (default) to 1. */
   readonly rescale?: number;
   /** Address of the step's noise. */
   readonly index: number;
-  /** Row 0 gives x, row k + 1 slot h_k: the factors of x, x0Hat, m, h_0 ... h_5. Rows left out change nothing. */
+  /** Factors of x, x0Hat, m, h_0 ... h_5: row 0 gives x, row k + 1 gives h_k. An absent row changes nothing. */
   readonly mix: readonly (readonly number[] | undefined)[];
 }
 
-/** Bytes of the uniform buffer. */
-export const UPDATE_STEP_BYTES = 48 + 7 * 48;
-
 const MAX_F32 = 3.4028234663852886e38;
+const ROWS = 1 + MAX_HISTORY;
 
-/** The row that leaves x (row 0) or a slot as it is. */
-const keep = (row: number): number[] => [
+/** The row that keeps x (row 0) or an entry of the history. */
+const identity = (row: number): number[] => [
   Number(row === 0),
   0,
   0,
-  ...Array.from({ length: 6 }, (_, k) => Number(k === row - 1)),
+  ...Array.from({ length: MAX_HISTORY }, (_, k) => Number(k === row - 1)),
 ];
 
 /** The uniform's bytes. */
-export function packUpdateStep(s: UpdateStep): ArrayBuffer {
-  const bytes = new ArrayBuffer(UPDATE_STEP_BYTES);
-  const clip = typeof s.clip === 'number' ? s.clip : (s.clip?.max ?? MAX_F32);
-  const quantile = typeof s.clip === 'number' ? 0 : (s.clip?.quantile ?? 0);
-  new Float32Array(bytes, 0, 5).set([s.x0_x, s.x0_m, clip, s.sigma, s.guidance]);
-  new Uint32Array(bytes, 20, 1)[0] = s.index;
-  new Float32Array(bytes, 24, 4).set([s.rescale ?? 0, quantile, ...(s.logVariance ?? [0, 0])]);
-  for (let row = 0; row < 7; row++) {
-    const out = new Float32Array(bytes, 48 + row * 48, 12);
-    const [x = 0, x0Hat = 0, m = 0, ...h] = s.mix[row] ?? keep(row);
-    out.set([x, x0Hat, m, 0, ...h]);
-  }
-  return bytes;
+export function packUpdateStep({
+  clip,
+  logVariance = [0, 0],
+  rescale = 0,
+  mix,
+  ...numbers
+}: UpdateStep): ArrayBuffer {
+  const dynamic = typeof clip === 'number' ? null : clip;
+  return packStruct(STEP, {
+    ...numbers,
+    clip: typeof clip === 'number' ? clip : (dynamic?.max ?? MAX_F32),
+    quantile: dynamic?.quantile ?? 0,
+    rescale,
+    log_variance: logVariance,
+    rows: Array.from({ length: ROWS }, (_, row) => {
+      const [x = 0, x0Hat = 0, m = 0, ...history] = mix[row] ?? identity(row);
+      const h = Array.from({ length: 8 }, (_, k) => history[k] ?? 0);
+      return { own: [x, x0Hat, m, 0], h: [h.slice(0, 4), h.slice(4)] };
+    }),
+  });
 }
 
 /**
@@ -65,12 +74,7 @@ export function packUpdateStep(s: UpdateStep): ArrayBuffer {
 export function packStep(step: Step, guidance: number, rescale: number): ArrayBuffer {
   const { x0Hat, clip, next, history = [], sigma, logVariance, index } = step;
   const row = (mix: LinearCombination | undefined) =>
-    mix && [
-      mix.x ?? 0,
-      mix.x0Hat ?? 0,
-      mix.modelOutput ?? 0,
-      ...Array.from({ length: MAX_HISTORY }, (_, k) => mix.history?.[k] ?? 0),
-    ];
+    mix && [mix.x ?? 0, mix.x0Hat ?? 0, mix.modelOutput ?? 0, ...(mix.history ?? [])];
   return packUpdateStep({
     x0_x: x0Hat.x,
     x0_m: x0Hat.modelOutput,
@@ -82,6 +86,18 @@ export function packStep(step: Step, guidance: number, rescale: number): ArrayBu
     index,
     mix: [row(next), ...Array.from(history, row)],
   });
+}
+
+/** The numbers of packed bytes, as the kernel reads them. `x`, `x0Hat` and `m` are the factors of the next state. */
+export function unpackStep(bytes: ArrayBuffer) {
+  const { x0_x, x0_m, clip, sigma, guidance, index, rows } = unpackStruct(STEP, bytes);
+  const [{ own }] = rows as unknown as readonly [{ own: readonly [number, number, number, number] }];
+  const [x, x0Hat, m] = own;
+  const numbers = { x0_x, x0_m, clip, sigma, guidance, index } as Record<
+    'x0_x' | 'x0_m' | 'clip' | 'sigma' | 'guidance' | 'index',
+    number
+  >;
+  return { ...numbers, x, x0Hat, m };
 }
 
 export interface UpdateBindings {
@@ -123,17 +139,17 @@ export function update(recorder: GraphRecorder, label: string, b: UpdateBindings
   if (history) assertShape(label, history, [slots * n, c, h, w], { layout: 'planar' });
   const size = c * h * w;
   const uniforms = {
-    N: n,
-    ELEMENTS: size,
-    OUT: channels * h * w,
-    BLOCKS: Math.ceil(size / 4),
-    SLOTS: slots,
+    n,
+    elements: size,
+    out_elements: channels * h * w,
+    counters: Math.ceil(size / 4),
+    slots,
   };
   const measures = measured ? recorder.transient(`${label}.measures`, [n, 2, 1, 1], 'f32', 'planar') : null;
   if (measures)
     recorder.record({
       label: `${label}.measure`,
-      shader: { name: 'measure', code: stepCode + measureCode + sum },
+      shader: { name: 'measure', code: measureCode },
       dtype: 'f32',
       defines: { GUIDED: guided },
       uniforms,
@@ -143,9 +159,9 @@ export function update(recorder: GraphRecorder, label: string, b: UpdateBindings
     });
   recorder.record({
     label,
-    shader: { name: 'update', code: (given ? '' : philox + normal) + stepCode + code },
+    shader: { name: 'update', code },
     dtype: 'f32',
-    defines: { GUIDED: guided, GIVEN: given, HISTORY: history !== null, MEASURED: measured },
+    defines: { GUIDED: guided, GIVEN_NOISE: given, HISTORY: history !== null, MEASURED: measured },
     uniforms,
     bindings: {
       ...{ x, x0Hat, output, step, fault: b.fault, h: history, measures },

@@ -11,7 +11,7 @@ export function upsampleNearest(recorder: GraphRecorder, label: string, x: Tenso
     label,
     shader: { name: 'upsample_nearest', code },
     dtype: x.dtype,
-    uniforms: { PLANES: n * blocks(c), H_IN: h, W_IN: w, W_OUT: 2 * w, PIXELS: 4 * h * w },
+    uniforms: { planes: n * blocks(c), h_in: h, w_in: w, w_out: 2 * w, pixels: 4 * h * w },
     bindings: { output: out, input: x },
     invocations: n * blocks(c) * 4 * h * w,
     workgroupSize: WORKGROUP,

@@ -1,6 +1,6 @@
 /** Inside a step: the formula with this step's numbers, as they are in the uniform that the shader reads; and in Python. */
 
-import { packStep } from '../ops/update.ts';
+import { packStep, unpackStep } from '../ops/update.ts';
 import { normals, STREAM_Z } from '../schedule/noise.ts';
 import type { View, ViewLease } from './view.ts';
 import { h } from '../ui/dom.ts';
@@ -11,33 +11,6 @@ import { show } from './text.ts';
 import { tensorCanvas, type TensorCanvas } from './picture.ts';
 import { pythonOf } from './python.ts';
 import { clipFor, evaluate, extent, imageOf, labelsFor, maxDifference, peak, PREDICTS, sizeOf, trace, type TraceState } from './runs.ts'; // prettier-ignore
-
-/** The numbers of a packed step (packStep), read back from its bytes: fields of shaders/lib/step.wgsl. */
-export function unpackStep(bytes: ArrayBuffer): {
-  x0X: number;
-  x0M: number;
-  clip: number;
-  sigma: number;
-  guidance: number;
-  index: number;
-  x: number;
-  x0Hat: number;
-  m: number;
-} {
-  // prettier-ignore
-  const f = new Float32Array(bytes);
-  return {
-    x0X: f[0]!,
-    x0M: f[1]!,
-    clip: f[2]!,
-    sigma: f[3]!,
-    guidance: f[4]!,
-    index: new Uint32Array(bytes)[5]!,
-    x: f[12]!,
-    x0Hat: f[13]!,
-    m: f[14]!,
-  };
-}
 
 export const STEP_SAMPLERS = {
   ddim: { text: 'DDIM', run: { scheduler: 'ddim', eta: 0 } },
@@ -124,7 +97,7 @@ function build(frame: Frame): void {
     pictures.m.caption(`what the network says: ${PREDICTS[predictionType]}`);
     pictures.z.caption(step.sigma > 0 ? `z, seed ${seed.value}, step ${step.index}` : 'z: not used here');
     pictures.next.caption(step.tPrev < 0 ? 'x_{t−1}: the picture' : `x_{t−1}, t = ${step.tPrev}`);
-    const numbers = { 'x0-x': n.x0X, 'x0-m': n.x0M, 'c-x': n.x, 'c-x0': n.x0Hat, sigma: n.sigma };
+    const numbers = { 'x0-x': n.x0_x, 'x0-m': n.x0_m, 'c-x': n.x, 'c-x0': n.x0Hat, sigma: n.sigma };
     const labels: Readonly<Record<string, string>> = { ...LABELS[predictionType], 'c-x': 'b₁', 'c-x0': 'b₂', sigma: 'σ' }; // prettier-ignore
     for (const [key, value] of Object.entries(numbers)) {
       frame.symbol(key, show(value, 6));
@@ -138,7 +111,7 @@ function build(frame: Frame): void {
     frame.symbol('next', range(after.x));
     if (!m) return;
     // Both lines by hand, in f64, from what is seen: what the shader made of them.
-    const x0ByHand = before.x.map((v, i) => Math.min(Math.max(n.x0X * v + n.x0M * m[i]!, -n.clip), n.clip));
+    const x0ByHand = before.x.map((v, i) => Math.min(Math.max(n.x0_x * v + n.x0_m * m[i]!, -n.clip), n.clip));
     const byHand = before.x.map((v, i) => n.x * v + n.x0Hat * x0ByHand[i]! + n.sigma * z[i]!);
     const off = maxDifference(byHand, after.x);
     frame.fact('clipped', 'numbers of x̂₀ that were clipped', `${((100 * x0ByHand.filter((v) => Math.abs(v) === n.clip).length) / length).toFixed(0)} %`); // prettier-ignore

@@ -306,7 +306,11 @@ describe('a driver that computes something else', () => {
     openSpoiled((device) => replaceShader(device, label, (text) => text.replace(from, to)));
 
   it('in the tiles: the fallback kernels', async () => {
-    const gpu = await spoilKernel('conv2d_tiled', /workgroupBarrier\(\);/g, 'if (lane == 3u) { return; }');
+    const gpu = await spoilKernel(
+      'conv2d_tiled',
+      /workgroupBarrier\(\);/g,
+      'if (invocation == 3u) { return; }',
+    );
     const model = await Model.load(gpu, files, { tune: false }).catch((error: unknown) => error);
     expect((model as Model).kernels.conv(SHAPE)).toBe('direct');
     expect(console_.warn.mock.calls.flat().join()).toMatch(/fallback kernels .* conv2d \(tiled/);
@@ -314,9 +318,9 @@ describe('a driver that computes something else', () => {
   });
 
   it.each([
-    ['conv2d', /layer\.SCALE/g, '(layer.SCALE * 1.01)'],
-    ['group_norm', /partial\[lane\] = value;/, ''], // what Safari 26 is said to do
-    ['attention', /layer\.SCALE/g, '(layer.SCALE * 1.5)'],
+    ['conv2d', /layer\.scale/g, '(layer.scale * 1.01)'],
+    ['group_norm', /partial\[invocation\] = value;/, ''], // what Safari 26 is said to do
+    ['attention', /layer\.scale/g, '(layer.scale * 1.5)'],
     ['update', /step\.sigma/g, '(step.sigma * 1.01)'],
   ] as const)('in the only %s: an error, never a wrong picture', async (label, from, to) => {
     const gpu = await spoilKernel(label, from, to);

@@ -10,7 +10,7 @@ it.each([
   ['src/schedule/x.ts', '../model.ts', false],
   ['src/schedule/x.ts', '../errors.ts', true],
   ['src/gpu/x.ts', '../unet/unet.ts', false],
-  ['src/gpu/x.ts', '../../shaders/concat.wgsl?raw', false],
+  ['src/unet/x.ts', '../../shaders/concat.wgsl?raw', false],
   ['src/ops/x.ts', '../../shaders/concat.wgsl?raw', true],
   ['src/unet/x.ts', '../ops/concat.ts', true],
   ['src/model.ts', './session/sample.ts', false],

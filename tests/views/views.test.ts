@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { packStep } from '../../src/ops/update.ts';
+import { packStep, unpackStep } from '../../src/ops/update.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';
@@ -15,7 +15,6 @@ import { etaOneAgainstDdpm } from '../../src/views/noise.ts';
 import * as jump from '../../src/views/one_jump.ts';
 import * as qp from '../../src/views/q_and_p.ts';
 import { standing, tableOf, timestepFor } from '../../src/views/schedules.ts';
-import { unpackStep } from '../../src/views/step.ts';
 import { between, variancesOf } from '../../src/views/variances.ts';
 import { applyStep } from '../helpers/steps.ts';
 

@@ -103,7 +103,7 @@ class Model {
     if (!main) throw unknown(kernel);
     const turn = Math.max(this.alone({ ...main.own, vmem128: 0, vmem64: 0 }), this.#latency);
     const steps = tiledSteps(k);
-    const n = / TALL\b/.test(kernel) ? (steps * 1024) / products(main) : steps; // tiles of 64 may take half a step at a time
+    const n = / ROWS_8\b/.test(kernel) ? (steps * 1024) / products(main) : steps; // tiles of 64 may take half a step at a time
     return { issue: this.issue(main.own) * n, alone: turn * n };
   }
 }
@@ -120,7 +120,7 @@ function loadLoops(loops: readonly Loop[]): readonly [Loop, Loop] | null {
 }
 
 const tiledSteps = (k: Launch['uniforms']): number =>
-  (Math.ceil(k['CI_BLOCKS']! / 4) * k['K']! ** 2) / k['PARTS']!;
+  (Math.ceil(k['in_cblocks']! / 4) * k['kernel_size']! ** 2) / k['split_k']!;
 
 interface Turns {
   /** What a turn does, and how many there are. */
@@ -150,21 +150,21 @@ const COUNTED: Readonly<Record<string, (launch: Launch, loops: readonly Loop[]) 
     const main = loops.find((loop) => products(loop) > 50);
     if (!main) return null;
     const branches = 16 * 17 * 8; // of the stores
-    return { turns: [[main.own, k['CI_BLOCKS']! * k['K']! ** 2], [loops.at(-1)!.own, 16]], more: branches }; // prettier-ignore
+    return { turns: [[main.own, k['in_cblocks']! * k['kernel_size']! ** 2], [loops.at(-1)!.own, 16]], more: branches }; // prettier-ignore
   },
   group_norm({ uniforms: k, workgroup }, loops) {
     const loading = loops.filter(({ own }) => vmem(own) > 0);
     if (!loading.length) return null;
-    const n = Math.ceil(k['ITEMS']! / workgroup);
+    const n = Math.ceil(k['items']! / workgroup);
     const sums = 12 * 150; // two, in workgroup memory
     return { turns: [[loading[0]!.own, n], [loading.at(-1)!.own, n]], more: sums }; // prettier-ignore
   },
   attention({ uniforms: k, workgroup }, loops) {
     const [scores, values] = loops.filter(({ own }) => vmem(own) === 4);
     if (!scores || !values) return null;
-    const keys = Math.min(256, k['TOKENS']!);
-    const chunks = Math.ceil(k['TOKENS']! / 256);
-    const blocks = k['D']! / 4;
+    const keys = Math.min(256, k['tokens']!);
+    const chunks = Math.ceil(k['tokens']! / 256);
+    const blocks = k['head_dim']! / 4;
     return {
       turns: [
         [scores.own, chunks * blocks * Math.ceil(keys / 4 / workgroup)],
@@ -173,8 +173,8 @@ const COUNTED: Readonly<Record<string, (launch: Launch, loops: readonly Loop[]) 
       more: chunks * 3000,
     };
   },
-  conv2d_sum: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['PARTS']!]] } : null),
-  linear: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['I_BLOCKS']!]] } : null),
+  conv2d_sum: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['split_k']!]] } : null),
+  linear: ({ uniforms: k }, [loop]) => (loop ? { turns: [[loop.own, k['in_cblocks']!]] } : null),
 };
 
 function turnsOf(launch: Launch, loops: readonly Loop[]): Turns {
@@ -220,8 +220,10 @@ export function timesOf(
 /** What a kernel is called in the model's table. */
 const shortName = ({ kernel, uniforms }: Launch): string => {
   const rows = /ROWS=(\d+)/.exec(kernel);
-  const split = /SPLIT/.test(kernel) ? ` split ${uniforms['PARTS']}` : '';
-  return kernel.split(' ')[0]! + (rows ? `-${rows[1]}` : '') + split + (/PLAIN/.test(kernel) ? ' 1x1' : '');
+  const split = /SPLIT_K/.test(kernel) ? ` split ${uniforms['split_k']}` : '';
+  return (
+    kernel.split(' ')[0]! + (rows ? `-${rows[1]}` : '') + split + (/POINTWISE/.test(kernel) ? ' 1x1' : '')
+  );
 };
 
 /** The times as text: a line for all, then a row for each kind of kernel; with `list`, the longest dispatches. */
