@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Activation } from '../../src/ops/activation.ts';
 import type { ConvVariant } from '../../src/ops/kernel_policy.ts';
 import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
+import { CONV_KERNELS, CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
 import { packMatrix, padBlocks } from '../../src/ops/weight_layout.ts';
 import { sliceChannels, type DType, type Shape } from '../../src/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
@@ -76,9 +78,8 @@ function inputs(c: Case, fill: (shape: Shape, seed: number) => Array4) {
   };
 }
 
-const KINDS = (
-  ['direct', 'winograd', 'tiled-16', 'tiled-16/4', 'tiled-16/16', 'tiled-32', 'tiled-64'] as const
-).flatMap((v) => DTYPES.map((d) => [v, d] as const));
+/** Every registered variant, against the float64 twin. */
+const KINDS = CONV_VARIANTS.flatMap((v) => DTYPES.map((d) => [v, d] as const));
 /** Of the variants in workgroup memory, which software adapters take long to compile: the smallest has all cases. */
 const SOME = [
   'time bias, residual, scale and relu, many blocks',
@@ -99,6 +100,33 @@ const expectSame = (variant: ConvVariant, out: ArrayLike<number>, wanted: ArrayL
   variant === 'winograd'
     ? expectClose(out, wanted, { atol: rounding(variant), rtol: 1e-6 })
     : expectEqual(out, wanted);
+
+describe('the registry', () => {
+  const docs = readFileSync(new URL('../../docs/kernels.md', import.meta.url), 'utf8').split('## Variants')[1]!; // prettier-ignore
+
+  it.each(CONV_KERNELS.map((kernel) => [kernel.name, kernel] as const))(
+    '%s is documented, computes what it takes, and nothing is left to nobody',
+    (name, kernel) => {
+      const row = new RegExp(`^\\| \`${name}\` +\\|.+\\|.+\\|`, 'm');
+      expect(docs, `docs/kernels.md has no row for ${name}`).toMatch(row);
+      expect(CONV_VARIANTS.filter((other) => other === name)).toHaveLength(1);
+      for (const isSoftware of [true, false])
+        for (const cIn of [3, 16, 64, 320])
+          for (const side of [4, 16, 64]) {
+            const shape = { cIn, cOut: 64, size: 3, stride: 1, h: side, w: side };
+            // The rule takes only what the tuner may take, too.
+            if (kernel.preferred(shape, { isSoftware }))
+              expect(kernel.takes(shape, { isSoftware })).toBe(true);
+            expect(CONV_VARIANTS).toContain(kernelPolicyFor({ isSoftware, subgroup: 4 }).conv(shape));
+          }
+    },
+  );
+
+  it('the documentation has no other variants', () => {
+    const rows = [...docs.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, name]) => name!);
+    expect(rows.sort()).toEqual([...CONV_VARIANTS].sort());
+  });
+});
 
 describe.each(KINDS)('conv2d, %s, in %s', (variant, dtype) => {
   let launches = 0;
