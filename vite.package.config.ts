@@ -31,12 +31,12 @@ const plainShaders: Plugin = {
 export default defineConfig(({ mode }): UserConfig => {
   const cdn = mode === 'cdn';
   const entry: Record<string, string> = cdn
-    ? { 'diffusion-sampler.min': at('src/element/define.ts') }
+    ? { 'diffusion-sampler.min': at('src/apps/element/define.ts') }
     : {
         index: at('src/index.ts'),
-        element: at('src/element/diffusion-sampler.ts'),
-        define: at('src/element/define.ts'),
-        views: at('src/views/index.ts'),
+        element: at('src/apps/element/diffusion-sampler.ts'),
+        define: at('src/apps/element/define.ts'),
+        views: at('src/apps/article/index.ts'),
       };
   return {
     publicDir: false,

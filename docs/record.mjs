@@ -41,8 +41,8 @@ async function record(fragment, withX0) {
 
 const CELLS = '#v=1&model=digits&label=each&seed=21&steps=24&count=9&tab=share';
 const dev = await createServer({ root: ROOT, logLevel: 'error', server: { middlewareMode: true } });
-const { apng } = await dev.ssrLoadModule('/src/export/apng.ts');
-const { png } = await dev.ssrLoadModule('/src/export/png.ts');
+const { apng } = await dev.ssrLoadModule('/src/ui/export/apng.ts');
+const { png } = await dev.ssrLoadModule('/src/ui/export/png.ts');
 
 // The poster: the nine pictures side by side, without magnification and without the gaps between them. It plays once: what
 // moves for longer than five seconds needs a button to stop it.
@@ -63,8 +63,8 @@ const kept = small.flatMap((frame, i) => {
   return i % 3 === 0 ? [{ ...frame, data }] : [];
 });
 const delays = kept.map((_, i) => (i * 3 < NOISY ? 200 : 130));
-writeFileSync(`${ROOT}src/demo/poster.png`, apng(kept, delays, { plays: 1 }));
-writeFileSync(`${ROOT}src/demo/poster-still.png`, png(small.at(-1)));
+writeFileSync(`${ROOT}src/apps/playground/poster.png`, apng(kept, delays, { plays: 1 }));
+writeFileSync(`${ROOT}src/apps/playground/poster-still.png`, png(small.at(-1)));
 await dev.close();
 
 writeFileSync(`${ROOT}docs/recording.png`, await record(CELLS, true));

@@ -4,7 +4,7 @@
 //                        + sum over ci, ky, kx of weight[co, ci, ky, kx] * in[n, ci, oy * S + ky - top, ox * S + kx - left]))
 //
 // f = activation or identity.
-// Input outside the image counts as zero. Layout c4 (src/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
+// Input outside the image counts as zero. Layout c4 (src/core/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
 // as 4x4 matrices that map four input channels to four output channels.
 // With POINTWISE, K = S = 1 and no padding. With BATCHED also a product of matrices for each n with weights of its own:
 // out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution). With CONCAT, which is POINTWISE, the input's

@@ -1,4 +1,4 @@
-// Two numbers of each image that its step needs (src/schedule/step.ts, src/sampler.ts):
+// Two numbers of each image that its step needs (src/schedule/step.ts, src/session/sample.ts):
 //
 //   factor     rescale * std(m_class) / std(m) + (1 - rescale), m the guided output    Lin et al. 2024, eq. 15 and 16
 //   threshold  the quantile of |x0Hat| over the image, x0Hat from the rescaled m        Saharia et al. 2022, section 2.3

@@ -8,19 +8,19 @@
  *     const player = new Player(model);                                        // played, stepped, forked
  */
 
-import { openGpu, type Gpu } from './gpu/device.ts';
-import { Model, type LoadOptions } from './model.ts';
-import { openSource, type SourceOptions } from './weights/source.ts';
+import { openGpu, type Gpu } from './engine/gpu/device.ts';
+import { Model, type LoadOptions } from './engine/model.ts';
+import { openSource, type SourceOptions } from './loading/source.ts';
 
-export { Display, type DisplayOptions } from './display/display.ts';
-export { DiffusionError, type ErrorCode } from './errors.ts';
-export { openGpu, type Gpu } from './gpu/device.ts';
-export { readTensor } from './gpu/transfer.ts';
-export { planMemory, smallestRun, type MemoryPlan } from './memory.ts';
-export { Model, type LoadOptions, type StepShape, type TuneOptions } from './model.ts';
+export { Display, type DisplayOptions } from './ui/display/display.ts';
+export { DiffusionError, type ErrorCode } from './core/errors.ts';
+export { openGpu, type Gpu } from './engine/gpu/device.ts';
+export { readTensor } from './engine/gpu/transfer.ts';
+export { planMemory, smallestRun, type MemoryPlan } from './engine/memory.ts';
+export { Model, type LoadOptions, type StepShape, type TuneOptions } from './engine/model.ts';
 export { Player, type PlayerOptions, type PlayerStatus, type StoredState } from './session/player.ts';
 export { termsOf, type StateView, type Term } from './session/state_view.ts';
-export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './runtime.ts';
+export { acquire, Runtime, type AcquireOptions, type Lease, type RuntimeOptions } from './loading/runtime.ts';
 export { draw } from './session/draw.ts';
 export { qSample } from './session/latents.ts';
 export type { ModelAccess } from './session/model_access.ts';
@@ -42,11 +42,12 @@ export { SAMPLERS, SCHEDULERS, type SchedulerName } from './schedule/samplers.ts
 export type { Sampler } from './schedule/context.ts';
 export { normals, slerp } from './schedule/noise.ts';
 export type { Clip, LinearCombination, Step } from './schedule/step.ts';
-export type { DType, GpuTensor, GpuTensor as Tensor, Shape } from './tensor.ts';
-export { parseUNetConfig, type UNetConfig } from './unet/config.ts';
-export { cachedModels, deleteCached, type CachedModel } from './weights/cache.ts';
-export { httpFiles, type ModelFiles } from './weights/files.ts';
-export { droppedFiles, openSource, type ModelSource, type Notice, type SourceOptions } from './weights/source.ts'; // prettier-ignore
+export type { DType, GpuTensor, GpuTensor as Tensor, Shape } from './core/tensor.ts';
+export { parseUNetConfig, type UNetConfig } from './engine/unet/config.ts';
+export { cachedModels, deleteCached, type CachedModel } from './loading/cache.ts';
+export type { ModelFiles } from './engine/formats/files.ts';
+export { httpFiles } from './loading/http_files.ts';
+export { droppedFiles, openSource, type ModelSource, type Notice, type SourceOptions } from './loading/source.ts'; // prettier-ignore
 
 export interface LoadModelOptions extends LoadOptions, SourceOptions {
   readonly signal?: AbortSignal;

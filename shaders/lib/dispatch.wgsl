@@ -1,4 +1,4 @@
-// Where an invocation is in its launch. A grid may be folded into two dimensions (src/gpu/program.ts), so there may be more
+// Where an invocation is in its launch. A grid may be folded into two dimensions (src/engine/gpu/program.ts), so there may be more
 // workgroups than needed: kernels compare what they compute with its size.
 
 const WORKGROUP: u32 = {{WORKGROUP}}u; // invocations of a workgroup

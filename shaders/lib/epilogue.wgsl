@@ -2,7 +2,7 @@
 //
 //   output[at] = f(scale * (sum + bias + timeBias + residual)), f = activation or identity; without BIAS none.
 //
-// Layout c4 (src/tensor.ts). `layer` has scale, time_stride (blocks of channels per image in timeBias) and time_offset (the first of them).
+// Layout c4 (src/core/tensor.ts). `layer` has scale, time_stride (blocks of channels per image in timeBias) and time_offset (the first of them).
 #if ACTIVATION
 #import activation
 #endif

@@ -1,6 +1,6 @@
 /** Promises that an AbortSignal ends early. */
 
-import { abortError } from '../errors.ts';
+import { abortError } from './errors.ts';
 
 /**
  * Settles as `promise` does, or rejects as soon as the signal fires. The work behind the promise goes on.

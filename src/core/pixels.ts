@@ -4,7 +4,7 @@
  * A model sees a black pixel as -1 and a white one as 1, in planes: (N, C, H, W) row-major.
  */
 
-import type { Shape } from '../tensor.ts';
+import type { Shape } from './tensor.ts';
 
 /** Pixels of 8 bits, row-major, channels together: grey, RGB or RGBA. */
 export interface Pixels {

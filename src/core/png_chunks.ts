@@ -1,6 +1,6 @@
 /** The chunks that a PNG is made of (ISO/IEC 15948), and the text among them. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from './errors.ts';
 
 /** The text under a keyword of a PNG's iTXt or tEXt; null where there is none, or where the bytes are not a PNG. */
 export function pngText(bytes: Uint8Array, keyword: string): string | null {

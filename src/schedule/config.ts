@@ -1,7 +1,7 @@
 /** Parser of a diffusers scheduler_config.json. An absent key takes the default of the config's class. */
 
 import { ConfigReader, showValue } from '../core/config_reader.ts';
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import { VARIANCES, type DiffusersClass, type VarianceType } from './context.ts';
 import { SIGMA_SPACINGS, type SigmaSpacing } from './levels.ts';
 import { PREDICTION_TYPES, type PredictionType } from './prediction.ts';

@@ -1,6 +1,6 @@
 /** Interface of a sampler: the registry entry, and the inputs from which it makes its steps. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import { CLEAN, levelAt, levelOfSigma, spaceSigmas, type Level, type SigmaSpacing } from './levels.ts';
 import type { PredictionOptions } from './prediction.ts';
 import type { Schedule } from './schedule.ts';

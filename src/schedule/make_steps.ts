@@ -1,6 +1,6 @@
 /** From a model's scheduler config and the options of a run to the list of its steps. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import type { SchedulerConfig } from './config.ts';
 import type { SamplerContext } from './context.ts';
 import { withJumps } from './repaint.ts';

@@ -7,7 +7,7 @@
  * each image of a batch equals the image drawn alone.
  */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import { normalTable } from './normal_table.ts';
 
 /** Stream of the initial noise x_T (step 0). */

@@ -1,6 +1,6 @@
 /** Noise level of each timestep of a model. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import { CLEAN, levelAt } from './levels.ts';
 import { scheduleOf, type ScheduleConfig } from './schedule.ts';
 

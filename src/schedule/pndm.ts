@@ -15,7 +15,7 @@
  * level.
  */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import { timesteps, type Sampler } from './context.ts';
 import { history, weightedSum, X } from './linear_combination.ts';
 import { epsHatOf, x0HatOf, type PredictionType } from './prediction.ts';

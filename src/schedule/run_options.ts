@@ -1,6 +1,6 @@
 /** Options of a run, and their checks. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import type { SchedulerConfig } from './config.ts';
 import { VARIANCES, type Sampler, type SamplerOptions } from './context.ts';
 import { SIGMA_SPACINGS, type SigmaSpacing } from './levels.ts';

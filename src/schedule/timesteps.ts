@@ -1,6 +1,6 @@
 /** Timesteps of a run of n steps, from noisy to clean. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 
 export type Spacing = 'leading' | 'trailing' | 'linspace';
 export const SPACINGS: readonly Spacing[] = ['leading', 'trailing', 'linspace'];

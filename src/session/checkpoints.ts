@@ -1,12 +1,12 @@
 /** Copies of a run's states on the GPU: all of them, or every k-th if all would take more than a budget of memory. */
 
-import { DiffusionError } from '../errors.ts';
-import type { Gpu } from '../gpu/device.ts';
-import { scoped } from '../gpu/scope.ts';
-import { copyTensors } from '../gpu/transfer.ts';
-import { COPY_DST, COPY_SRC, STORAGE } from '../gpu/usage.ts';
+import { DiffusionError } from '../core/errors.ts';
+import type { Gpu } from '../engine/gpu/device.ts';
+import { scoped } from '../engine/gpu/scope.ts';
+import { copyTensors } from '../engine/gpu/transfer.ts';
+import { COPY_DST, COPY_SRC, STORAGE } from '../engine/gpu/usage.ts';
 import type { Step } from '../schedule/step.ts';
-import type { GpuTensor } from '../tensor.ts';
+import type { GpuTensor } from '../core/tensor.ts';
 import type { ModelAccess } from './model_access.ts';
 import type { Sample } from './sample.ts';
 

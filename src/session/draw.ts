@@ -1,8 +1,8 @@
 /** The simplest call: the pictures of a run as pixels. */
 
 import { grid, toRgba } from '../core/pixels.ts';
-import { readTensor } from '../gpu/transfer.ts';
-import type { Model } from '../model.ts';
+import { readTensor } from '../engine/gpu/transfer.ts';
+import type { Model } from '../engine/model.ts';
 import type { ModelAccess } from './model_access.ts';
 import { sample } from './sample.ts';
 import type { SampleOptions } from './sample_options.ts';

@@ -1,6 +1,6 @@
 /** How a run goes on from one of its states with other options. Numbers only: nothing here touches a GPU. */
 
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';

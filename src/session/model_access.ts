@@ -1,8 +1,8 @@
 /** A model and the order of those who compute with it: a Lease of the runtime, or a plain Model. */
 
-import type { Gpu } from '../gpu/device.ts';
-import type { Model } from '../model.ts';
-import type { ModelSource } from '../weights/source.ts';
+import type { Gpu } from '../engine/gpu/device.ts';
+import type { Model } from '../engine/model.ts';
+import type { ModelSource } from '../loading/source.ts';
 
 /** What a run needs of a model. A `Lease` has it, and takes turns with all who draw on the page. */
 export interface ModelAccess extends EventTarget {

@@ -7,10 +7,10 @@
  * same noise, bit for bit.
  */
 
-import { abortError, DiffusionError, toDiffusionError } from '../errors.ts';
-import type { Gpu } from '../gpu/device.ts';
-import { readTensor } from '../gpu/transfer.ts';
-import type { Model } from '../model.ts';
+import { abortError, DiffusionError, toDiffusionError } from '../core/errors.ts';
+import type { Gpu } from '../engine/gpu/device.ts';
+import { readTensor } from '../engine/gpu/transfer.ts';
+import type { Model } from '../engine/model.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
 import { Checkpoints, type Checkpoint, type StoredState } from './checkpoints.ts';
 import { continuation, type ForkState, type Segment } from './fork.ts';

@@ -2,11 +2,11 @@
 
 import { isObject } from '../core/config_reader.ts';
 import { toShares, toSigned } from '../core/pixels.ts';
-import { DiffusionError } from '../errors.ts';
+import { DiffusionError } from '../core/errors.ts';
 import type { Player } from './player.ts';
 import type { SampleOptions } from './sample_options.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
-import type { DType, Shape } from '../tensor.ts';
+import type { DType, Shape } from '../core/tensor.ts';
 import { pngText } from '../core/png_chunks.ts';
 
 export const RECIPE_VERSION = 1;

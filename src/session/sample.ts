@@ -1,18 +1,18 @@
 /** The reverse process p(x_{t-1} | x_t), step by step: the loop that joins network, scheduler and noise. */
 
-import { DiffusionError, throwIfAborted } from '../errors.ts';
-import type { Gpu } from '../gpu/device.ts';
-import { run as replay, type Copy, type Program } from '../gpu/program.ts';
-import type { CommandRange } from '../gpu/submit_ranges.ts';
-import { copyTensors, readBuffer } from '../gpu/transfer.ts';
-import type { Model, StepPlan } from '../model.ts';
-import { packRepaint } from '../ops/repaint.ts';
-import { packStep } from '../ops/update.ts';
+import { DiffusionError, throwIfAborted } from '../core/errors.ts';
+import type { Gpu } from '../engine/gpu/device.ts';
+import { run as replay, type Copy, type Program } from '../engine/gpu/program.ts';
+import type { CommandRange } from '../engine/gpu/submit_ranges.ts';
+import { copyTensors, readBuffer } from '../engine/gpu/transfer.ts';
+import type { Model, StepPlan } from '../engine/model.ts';
+import { packRepaint } from '../engine/kernels/repaint.ts';
+import { packStep } from '../engine/kernels/update.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import { withCurrentNames } from '../schedule/run_options.ts';
 import { keyOf } from '../schedule/noise.ts';
 import type { Step } from '../schedule/step.ts';
-import { scalars, type GpuTensor } from '../tensor.ts';
+import { scalars, type GpuTensor } from '../core/tensor.ts';
 import { startState } from './latents.ts';
 import type { ModelAccess } from './model_access.ts';
 import { checkRun, type CheckedRun, type SampleOptions } from './sample_options.ts';

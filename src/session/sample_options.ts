@@ -1,13 +1,13 @@
 /** The options of a run: what they are, what they say together, and every check of them before the first step. */
 
-import { DiffusionError } from '../errors.ts';
-import type { Model, StepShape } from '../model.ts';
+import { DiffusionError } from '../core/errors.ts';
+import type { Model, StepShape } from '../engine/model.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { startForStrength, makeSteps } from '../schedule/make_steps.ts';
 import { jumpsOf, withCurrentNames, type RunOptions } from '../schedule/run_options.ts';
 import { keyOf } from '../schedule/noise.ts';
 import { historyLength, type Step } from '../schedule/step.ts';
-import { sameShape, scalars, type Shape, type GpuTensor } from '../tensor.ts';
+import { sameShape, scalars, type Shape, type GpuTensor } from '../core/tensor.ts';
 
 /** The options of one run. Arrays of numbers are (count, C, H, W) row-major, in the model's range [-1, 1]. */
 export interface SampleOptions extends RunOptions {

@@ -1,11 +1,11 @@
 /** Four views of a state: x_t, the predicted x_0, the predicted noise, and what the step changed. */
 
-import type { Gpu } from '../gpu/device.ts';
-import { readTensor } from '../gpu/transfer.ts';
+import type { Gpu } from '../engine/gpu/device.ts';
+import { readTensor } from '../engine/gpu/transfer.ts';
 import type { SchedulerConfig } from '../schedule/config.ts';
 import { noiseLevels } from '../schedule/noise_levels.ts';
 import type { Step } from '../schedule/step.ts';
-import type { GpuTensor } from '../tensor.ts';
+import type { GpuTensor } from '../core/tensor.ts';
 
 export const STATE_VIEWS = ['x_t', 'x0', 'eps', 'update'] as const;
 export type StateView = (typeof STATE_VIEWS)[number];

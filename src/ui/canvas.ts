@@ -1,7 +1,7 @@
 /** Pixels onto a canvas, without a GPU. */
 
 import { grid, toRgba, type Pixels } from '../core/pixels.ts';
-import type { Shape } from '../tensor.ts';
+import type { Shape } from '../core/tensor.ts';
 
 /** Shows pixels one for one; the canvas takes their size. */
 export function paintPixels(canvas: HTMLCanvasElement, pixels: Pixels): void {

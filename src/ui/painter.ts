@@ -1,10 +1,10 @@
 /** Canvases that show the state of a player, at most ten times a second so that noise does not flicker. */
 
-import { Display } from '../display/display.ts';
-import { DiffusionError } from '../errors.ts';
+import { Display } from './display/display.ts';
+import { DiffusionError } from '../core/errors.ts';
 import type { Player } from '../session/player.ts';
 import { termsOf, type StateView } from '../session/state_view.ts';
-import type { GpuTensor } from '../tensor.ts';
+import type { GpuTensor } from '../core/tensor.ts';
 import { reducedMotion } from './motion.ts';
 
 export interface Target {

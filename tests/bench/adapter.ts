@@ -1,6 +1,6 @@
 /** What an adapter can do at best, measured: multiply-adds, memory, dispatches, round trips. */
 
-import type { Gpu } from '../../src/gpu/device.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
 
 export interface AdapterFigures {
   readonly adapter: string;

@@ -1,27 +1,27 @@
 /** What an engine is to the bench, and ours. */
 
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { buildProgram, run as replay, type Program } from '../../src/gpu/program.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { convShapes } from '../../src/memory.ts';
-import { Model, type LoadOptions } from '../../src/model.ts';
-import { attention } from '../../src/ops/attention.ts';
-import { conv2d, type ConvWeights } from '../../src/ops/conv2d.ts';
-import { groupNorm } from '../../src/ops/group_norm.ts';
-import { pack, unpack } from '../../src/ops/layout_convert.ts';
-import { replayTime } from '../../src/ops/tune.ts';
-import { CONV_VARIANTS, convKernel, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { buildProgram, run as replay, type Program } from '../../src/engine/gpu/program.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { convShapes } from '../../src/engine/memory.ts';
+import { Model, type LoadOptions } from '../../src/engine/model.ts';
+import { attention } from '../../src/engine/kernels/attention.ts';
+import { conv2d, type ConvWeights } from '../../src/engine/kernels/conv2d.ts';
+import { groupNorm } from '../../src/engine/kernels/group_norm.ts';
+import { pack, unpack } from '../../src/engine/kernels/layout_convert.ts';
+import { replayTime } from '../../src/engine/kernels/tune.ts';
+import { CONV_VARIANTS, convKernel, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
 import {
   convShapeKey,
   NetworkRecorder,
   type ConvShape,
   type ConvVariant,
-} from '../../src/ops/kernel_policy.ts';
-import { packMatrix, padBlocks, toDType } from '../../src/ops/weight_layout.ts';
+} from '../../src/engine/kernels/kernel_policy.ts';
+import { packMatrix, padBlocks, toDType } from '../../src/engine/kernels/weight_layout.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
-import { bufferHandle, type BufferHandle, type DType, type GpuTensor } from '../../src/tensor.ts';
+import { bufferHandle, type BufferHandle, type DType, type GpuTensor } from '../../src/core/tensor.ts';
 import { LAYER, type Layer, type Network } from './networks.ts';
 import { hasTimestamps, timestamps } from './timestamps.ts';
 

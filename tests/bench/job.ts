@@ -1,7 +1,7 @@
 /** One comparison, from its names to its numbers: the same in Node and in the page. */
 
-import type { Gpu } from '../../src/gpu/device.ts';
-import { openGpu } from '../../src/gpu/device.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { openGpu } from '../../src/engine/gpu/device.ts';
 import { normals, STREAM_X_T } from '../../src/schedule/noise.ts';
 import { measureAdapter, type AdapterFigures } from './adapter.ts';
 import { ours, type Engine, type Way } from './engine.ts';

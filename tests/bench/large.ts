@@ -3,15 +3,15 @@
  * 256 x 256, with random weights; one step of one picture. `npm run bench:large [-- f16]`.
  */
 
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { openGpu } from '../../src/gpu/device.ts';
-import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { bindingLimit, planMemory, smallestRun } from '../../src/memory.ts';
-import { Model } from '../../src/model.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { openGpu } from '../../src/engine/gpu/device.ts';
+import { kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { bindingLimit, planMemory, smallestRun } from '../../src/engine/memory.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
-import type { DType } from '../../src/tensor.ts';
+import { parseUNetConfig } from '../../src/engine/unet/config.ts';
+import type { DType } from '../../src/core/tensor.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { CELEBAHQ_256 } from './networks.ts';

@@ -1,12 +1,12 @@
 /** What is measured: whole networks and single layers, with their weights. Runs in Node and in the page alike. */
 
-import { convertTfjs } from '../../src/cli/tfjs.ts';
+import { convertTfjs } from '../../src/apps/cli/tfjs.ts';
 import { parseSchedulerConfig, type SchedulerConfig } from '../../src/schedule/config.ts';
-import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
-import { expectedParameters } from '../../src/unet/parameters.ts';
-import type { ModelFiles } from '../../src/weights/files.ts';
-import { loadFolder } from '../../src/weights/load.ts';
-import { toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/engine/unet/config.ts';
+import { expectedParameters } from '../../src/engine/unet/parameters.ts';
+import type { ModelFiles } from '../../src/engine/formats/files.ts';
+import { loadFolder } from '../../src/engine/formats/load.ts';
+import { toFloat32, writeSafetensors } from '../../src/engine/formats/safetensors.ts';
 
 export interface Weight {
   readonly shape: readonly number[];

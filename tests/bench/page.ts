@@ -1,6 +1,6 @@
 /** The bench inside a page: built by browser.ts, called by bench.ts. */
 
-import { httpFiles } from '../../src/weights/files.ts';
+import { httpFiles } from '../../src/loading/http_files.ts';
 import { adapterFigures, runSpec, type Place, type Spec } from './job.ts';
 import { loadRival } from './rivals.ts';
 

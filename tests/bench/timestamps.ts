@@ -1,8 +1,8 @@
 /** Times of single dispatches by the GPU's own clock (`timestamp-query`). */
 
-import type { Gpu } from '../../src/gpu/device.ts';
-import type { Program } from '../../src/gpu/program.ts';
-import { readBuffer } from '../../src/gpu/transfer.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import type { Program } from '../../src/engine/gpu/program.ts';
+import { readBuffer } from '../../src/engine/gpu/transfer.ts';
 import type { Dispatched } from './engine.ts';
 
 /** What one pass should take at least: browsers round timestamps to 100 microseconds. */

@@ -1,17 +1,17 @@
 /** What the update x_t -> x_{t-1} costs by itself, for every sampler and edit, beside a whole step. */
 
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { buildProgram } from '../../src/gpu/program.ts';
-import { NetworkRecorder } from '../../src/ops/kernel_policy.ts';
-import { repaint, REPAINT_BYTES } from '../../src/ops/repaint.ts';
-import { replayTime } from '../../src/ops/tune.ts';
-import { update, UPDATE_STEP_BYTES } from '../../src/ops/update.ts';
-import { packStep } from '../../src/ops/update.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { buildProgram } from '../../src/engine/gpu/program.ts';
+import { NetworkRecorder } from '../../src/engine/kernels/kernel_policy.ts';
+import { repaint, REPAINT_BYTES } from '../../src/engine/kernels/repaint.ts';
+import { replayTime } from '../../src/engine/kernels/tune.ts';
+import { update, UPDATE_STEP_BYTES } from '../../src/engine/kernels/update.ts';
+import { packStep } from '../../src/engine/kernels/update.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
 import { historyLength } from '../../src/schedule/step.ts';
-import { bufferHandle, type Shape, type Tensor } from '../../src/tensor.ts';
+import { bufferHandle, type Shape, type Tensor } from '../../src/core/tensor.ts';
 import type { Outcome, Place } from './job.ts';
 import { openNetwork, type Network } from './networks.ts';
 

@@ -1,10 +1,10 @@
 /**
  * The U-Net of diffusers once more, over any set of operations: what the rivals' networks are built by, and the roofline.
- * Written from diffusers' unet_2d.py, not from src/unet: that outputs agree holds the one against the other.
+ * Written from diffusers' unet_2d.py, not from src/engine/unet: that outputs agree holds the one against the other.
  */
 
-import { frequencies } from '../../src/ops/timestep_embedding.ts';
-import { samplingOf } from '../../src/unet/config.ts';
+import { frequencies } from '../../src/engine/kernels/timestep_embedding.ts';
+import { samplingOf } from '../../src/engine/unet/config.ts';
 import { LAYER, type Layer, type Network, type Weight } from './networks.ts';
 
 /** T stands for a picture (N, C, H, W) in whatever layout, or a vector (N, C). Layers are named as their weights. */

@@ -11,11 +11,11 @@ import { decode, decodeApng } from 'fast-png';
 import type { Browser, BrowserContextOptions, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
+import type { DiffusionSampler } from '../../src/apps/element/diffusion-sampler.ts';
 import { pngText } from '../../src/core/png_chunks.ts';
-import { views } from '../../src/views/index.ts';
-import { readNumber } from '../../src/views/text.ts';
-import { readSafetensors, toFloat32 } from '../../src/weights/safetensors.ts';
+import { views } from '../../src/apps/article/index.ts';
+import { readNumber } from '../../src/apps/article/text.ts';
+import { readSafetensors, toFloat32 } from '../../src/engine/formats/safetensors.ts';
 import { serveElement, type Site } from '../element/page.ts';
 import { BROWSERS, launchBrowser, OUTPUT, serveSite, type BrowserName } from './browser.ts';
 import { NETWORK, openView, writeModels } from './lecture.ts';
@@ -57,7 +57,7 @@ function wanted(model: Asked): number[] {
     const numbers = { '--labels': label, '--steps': steps, '--seed': seed, '--guidance': 2 };
     const options = Object.entries(numbers).flatMap(([name, value]) => [name, String(value)]);
     const own = ['--model', join(ROOT, 'weights', model), '--scheduler', 'ddim', '--output', file];
-    execFileSync(process.execPath, [join(ROOT, 'src/cli/cli.mjs'), 'sample', ...own, ...options], { cwd: ROOT }); // prettier-ignore
+    execFileSync(process.execPath, [join(ROOT, 'src/apps/cli/cli.mjs'), 'sample', ...own, ...options], { cwd: ROOT }); // prettier-ignore
     const x = toFloat32(readSafetensors(readFileSync(file), file).get('x_0')!);
     rgb = Array.from({ length: 1024 * 3 }, (_, i) => {
       const value = x[(i % channels) * 1024 + Math.floor(i / 3)]!;

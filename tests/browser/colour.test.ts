@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Browser, BrowserContext, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
+import type { DiffusionSampler } from '../../src/apps/element/diffusion-sampler.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { launchBrowser, serveSite } from './browser.ts';
 

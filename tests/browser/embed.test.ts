@@ -4,7 +4,7 @@ import axe from 'axe-core';
 import type { Browser, BrowserContext, BrowserContextOptions, Frame, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
+import type { DiffusionSampler } from '../../src/apps/element/diffusion-sampler.ts';
 import { readRecipe } from '../../src/session/recipe.ts';
 import { launchBrowser, serveSite } from './browser.ts';
 

@@ -1,11 +1,11 @@
 /** What numbers.test.ts runs inside the page. */
 
-import { openGpu } from '../../src/gpu/device.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { openGpu } from '../../src/engine/gpu/device.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
-import type { Shape } from '../../src/tensor.ts';
-import { httpFiles } from '../../src/weights/files.ts';
+import type { Shape } from '../../src/core/tensor.ts';
+import { httpFiles } from '../../src/loading/http_files.ts';
 
 export interface PredictInput {
   readonly folder: string;

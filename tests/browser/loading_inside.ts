@@ -1,11 +1,11 @@
 /** What loading.test.ts runs inside the page. */
 
-import { DiffusionError } from '../../src/errors.ts';
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { Model } from '../../src/model.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
-import { cachedModels, deleteCached } from '../../src/weights/cache.ts';
-import { openSource } from '../../src/weights/source.ts';
+import { cachedModels, deleteCached } from '../../src/loading/cache.ts';
+import { openSource } from '../../src/loading/source.ts';
 
 export interface Outcome {
   /** Of the error; null when the model is there. */

@@ -6,7 +6,7 @@ import type { Browser, Page } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { normals, STREAM_X_T } from '../../src/schedule/noise.ts';
-import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
+import { readSafetensors, toFloat32, toIntegers } from '../../src/engine/formats/safetensors.ts';
 import { expectClose, expectEqual } from '../helpers/array.ts';
 import { BROWSERS, launchBrowser } from './browser.ts';
 import type { Inside, PredictInput } from './inside.ts';

@@ -29,7 +29,7 @@ export interface Visit {
 
 /**
  * A visitor with an empty browser. What the large canvas shows is recorded, and errors of the page.
- * @param kind what the adapter counts as (FORCED_ADAPTER of src/gpu/device.ts); null: what it is
+ * @param kind what the adapter counts as (FORCED_ADAPTER of src/engine/gpu/device.ts); null: what it is
  */
 export async function visit(
   browser: Browser,

@@ -6,11 +6,11 @@ import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
-import { affineStep } from '../../src/views/affine.ts';
-import { views } from '../../src/views/index.ts';
-import { readNumber } from '../../src/views/text.ts';
-import { pythonOf } from '../../src/views/python.ts';
-import { tableOf } from '../../src/views/schedules.ts';
+import { affineStep } from '../../src/apps/article/affine.ts';
+import { views } from '../../src/apps/article/index.ts';
+import { readNumber } from '../../src/apps/article/text.ts';
+import { pythonOf } from '../../src/apps/article/python.ts';
+import { tableOf } from '../../src/apps/article/schedules.ts';
 import { launchBrowser, serveSite } from './browser.ts';
 import { NETWORK, openView, writeModels } from './lecture.ts';
 

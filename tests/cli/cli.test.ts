@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { decode, encode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { main } from '../../src/cli/main.ts';
+import { main } from '../../src/apps/cli/main.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+import { readSafetensors, toFloat32, writeSafetensors } from '../../src/engine/formats/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { classify } from '../helpers/classifier.ts';
 

@@ -3,11 +3,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { convertTfjs } from '../../src/cli/tfjs.ts';
-import { Model } from '../../src/model.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { convertTfjs } from '../../src/apps/cli/tfjs.ts';
+import { Model } from '../../src/engine/model.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { writeSafetensors } from '../../src/weights/safetensors.ts';
+import { writeSafetensors } from '../../src/engine/formats/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { useGpu } from '../helpers/gpu.ts';
 

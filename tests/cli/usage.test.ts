@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { COMMANDS } from '../../src/cli/main.ts';
-import { USAGE } from '../../src/cli/usage.ts';
+import { COMMANDS } from '../../src/apps/cli/main.ts';
+import { USAGE } from '../../src/apps/cli/usage.ts';
 
 const DOCS = fileURLToPath(new URL('../../docs/cli.md', import.meta.url));
 

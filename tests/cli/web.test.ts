@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { main } from '../../src/cli/main.ts';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
+import { main } from '../../src/apps/cli/main.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
 import { FILES, flipped, serveModel, sha256, status, text, WEIGHTS, type ModelServer } from '../helpers/model_server.ts'; // prettier-ignore
 
 const FIXTURE = fileURLToPath(new URL('../fixtures/unets/attention', import.meta.url));

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import bcd from '@mdn/browser-compat-data';
 import { expect, it } from 'vitest';
-import { BROWSERS } from '../../src/errors.ts';
+import { BROWSERS } from '../../src/core/errors.ts';
 import { FLOOR, lacking, usesOfScripts, usesOfStyles } from './uses.ts';
 
 const read = (path: string): string =>
@@ -12,13 +12,13 @@ const read = (path: string): string =>
 
 /** Uses that a browser of the table does not have, each where it is guarded; the styles only lose their effect. */
 const GUARDED: Readonly<Record<string, readonly string[]>> = {
-  'api|GPUAdapter|info': ['src/gpu/device.ts'],
-  'api|GPUAdapterInfo|isFallbackAdapter': ['src/gpu/device.ts'],
-  'api|GPUAdapterInfo|subgroupMinSize': ['src/gpu/device.ts'],
-  'api|GPUError|message': ['src/gpu/device.ts', 'src/gpu/scope.ts', 'src/gpu/tape.ts'], // at worst, "undefined" in a text
-  'api|CanvasRenderingContext2D|imageSmoothingQuality': ['src/views/picture.ts'], // a property that is set
-  'api|OffscreenCanvasRenderingContext2D|imageSmoothingQuality': ['src/demo/pictures.ts'],
-  'css|types|color|light-dark': ['src/style/tokens.css'], // of our own pages: the build lowers it
+  'api|GPUAdapter|info': ['src/engine/gpu/device.ts'],
+  'api|GPUAdapterInfo|isFallbackAdapter': ['src/engine/gpu/device.ts'],
+  'api|GPUAdapterInfo|subgroupMinSize': ['src/engine/gpu/device.ts'],
+  'api|GPUError|message': ['src/engine/gpu/device.ts', 'src/engine/gpu/scope.ts', 'src/engine/gpu/tape.ts'], // at worst, "undefined" in a text
+  'api|CanvasRenderingContext2D|imageSmoothingQuality': ['src/apps/article/picture.ts'], // a property that is set
+  'api|OffscreenCanvasRenderingContext2D|imageSmoothingQuality': ['src/apps/playground/pictures.ts'],
+  'css|types|color|light-dark': ['src/ui/style/tokens.css'], // of our own pages: the build lowers it
 };
 const COSMETIC =
   /^css\|(properties\|(text-wrap|field-sizing|cursor|resize|text-size-adjust|forced-color-adjust)(\||$)|selectors\|(dir|-(webkit|moz)-progress-(bar|value))$)/;
@@ -28,7 +28,7 @@ const UNLISTED =
   /^(RegExpExecArray|PromiseFulfilledResult|ReadableStreamReadValueResult|ReadableStreamReadDoneResult|StorageEstimate|CSSStyleDeclaration|ImportMeta|Iterator\w+|\w+Iterator|\w+Like|\w+Options)\.|^say\.bind$|^Option$/;
 
 it('every platform feature that the pages use is in every browser of the table, or is guarded', () => {
-  const entries = ['src/index.ts', 'src/element/define.ts', 'src/demo/main.ts', 'src/views/page.ts', 'src/embed/embed.ts', 'src/embed/blog.ts']; // prettier-ignore
+  const entries = ['src/index.ts', 'src/apps/element/define.ts', 'src/apps/playground/main.ts', 'src/apps/article/page.ts', 'src/apps/embed/embed.ts', 'src/apps/embed/blog.ts']; // prettier-ignore
   const { uses, unknown } = usesOfScripts(entries);
   const styles = usesOfStyles();
   expect(uses.size).toBeGreaterThan(450);

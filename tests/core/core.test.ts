@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode } from 'fast-png';
 import { expect, it, vi } from 'vitest';
-import { readPicture } from '../../src/cli/files.ts';
+import { readPicture } from '../../src/apps/cli/files.ts';
 import { sleep, untilAborted } from '../../src/core/abort.ts';
 import { ConfigReader } from '../../src/core/config_reader.ts';
 import { mebibytes, megabytes } from '../../src/core/format.ts';
 import { grey, grid, planesOf, toRgba, toSigned } from '../../src/core/pixels.ts';
-import { DiffusionError, toDiffusionError } from '../../src/errors.ts';
+import { DiffusionError, toDiffusionError } from '../../src/core/errors.ts';
 
 it('a promise with a signal settles as it would, or rejects at once; the signal keeps no listener', async () => {
   const { signal } = new AbortController();

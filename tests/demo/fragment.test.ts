@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { format, INITIAL, parse, type State } from '../../src/demo/fragment.ts';
+import { format, INITIAL, parse, type State } from '../../src/apps/playground/fragment.ts';
 
 const KEYS =
   'v model src label seed steps sampler spacing eta guidance count view tab edit strength walks seed2 sampler2 steps2 spacing2 branches';

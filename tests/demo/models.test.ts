@@ -1,7 +1,7 @@
 /** Which model a visitor gets who asks for none. */
 
 import { expect, it } from 'vitest';
-import { defaultModel, type Bundled } from '../../src/demo/models.ts';
+import { defaultModel, type Bundled } from '../../src/apps/playground/models.ts';
 
 const model = (name: string, bytes: number): Bundled => ({ name, title: name, bytes, licence: 'MIT' });
 const list = [model('small', 9e5), model('digits', 1.4e6), model('avatars', 12e6), model('shapes', 5e6)];

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright';
 import { build, preview } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
+import type { DiffusionSampler } from '../../src/apps/element/diffusion-sampler.ts';
 import { pngText } from '../../src/core/png_chunks.ts';
 import { readRecipe, RECIPE_KEYWORD } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';

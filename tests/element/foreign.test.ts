@@ -2,7 +2,7 @@
 
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { views } from '../../src/views/index.ts';
+import { views } from '../../src/apps/article/index.ts';
 import { launchBrowser, OUTPUT } from '../browser/browser.ts';
 import { contrasts } from './contrast.ts';
 import { serveElement, type Site } from './page.ts';

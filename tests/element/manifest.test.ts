@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { decode } from 'fast-png';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { DiffusionSampler } from '../../src/element/diffusion-sampler.ts';
+import type { DiffusionSampler } from '../../src/apps/element/diffusion-sampler.ts';
 import { readRecipe } from '../../src/session/recipe.ts';
 import { launchBrowser } from '../browser/browser.ts';
 import { PACKAGE, serveElement, type Site } from './page.ts';

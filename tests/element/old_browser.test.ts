@@ -6,7 +6,7 @@
 import type { Browser, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { BROWSERS } from '../../src/errors.ts';
+import { BROWSERS } from '../../src/core/errors.ts';
 import { launchBrowser, serveSite } from '../browser/browser.ts';
 
 const LONG = { timeout: 120_000 };

@@ -4,9 +4,9 @@ import { decode, decodeApng } from 'fast-png';
 import { crc32 } from 'node:zlib';
 import { expect, it } from 'vitest';
 import { grid, type Pixels } from '../../src/core/pixels.ts';
-import { apng } from '../../src/export/apng.ts';
+import { apng } from '../../src/ui/export/apng.ts';
 import { chunksOf, pngText } from '../../src/core/png_chunks.ts';
-import { png } from '../../src/export/png.ts';
+import { png } from '../../src/ui/export/png.ts';
 import { refusal } from '../helpers/refusal.ts';
 
 /** Bytes without a pattern. */

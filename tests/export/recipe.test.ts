@@ -3,11 +3,11 @@
 import fc from 'fast-check';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { DiffusionError } from '../../src/errors.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
 import { grid, toShares, toSigned } from '../../src/core/pixels.ts';
-import { png } from '../../src/export/png.ts';
+import { png } from '../../src/ui/export/png.ts';
 import {
   formatRecipe,
   makeRecipe,
@@ -16,14 +16,14 @@ import {
   recipeOptions,
   RECIPE_KEYWORD,
 } from '../../src/session/recipe.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
 import { Player } from '../../src/session/player.ts';
-import { Runtime } from '../../src/runtime.ts';
+import { Runtime } from '../../src/loading/runtime.ts';
 import type { Sampler } from '../../src/schedule/context.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
-import type { Shape } from '../../src/tensor.ts';
+import type { Shape } from '../../src/core/tensor.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { refusal } from '../helpers/refusal.ts';
 

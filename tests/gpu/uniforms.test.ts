@@ -3,8 +3,8 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { WgslReflect, type StructInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
-import { packStruct, structLayout, unpackStruct, type StructLayout } from '../../src/gpu/uniforms.ts';
-import { bindingsDeclared } from '../../src/gpu/wgsl.ts';
+import { packStruct, structLayout, unpackStruct, type StructLayout } from '../../src/engine/gpu/uniforms.ts';
+import { bindingsDeclared } from '../../src/engine/gpu/wgsl.ts';
 import { kernelTexts } from '../helpers/kernels.ts';
 
 /** Offsets and sizes of a struct and of the structs in it, as text. */

@@ -4,15 +4,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import type { Gpu } from '../../src/gpu/device.ts';
-import { convShapes, smallestRun } from '../../src/memory.ts';
-import { candidatesOf } from '../../src/ops/tune.ts';
-import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { FALLBACK_KERNELS, type KernelPolicy } from '../../src/ops/kernel_policy.ts';
-import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/step_graph.ts';
-import { WeightLayout } from '../../src/unet/weights.ts';
-import { readSafetensors } from '../../src/weights/safetensors.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { convShapes, smallestRun } from '../../src/engine/memory.ts';
+import { candidatesOf } from '../../src/engine/kernels/tune.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { FALLBACK_KERNELS, type KernelPolicy } from '../../src/engine/kernels/kernel_policy.ts';
+import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/engine/step_graph.ts';
+import { WeightLayout } from '../../src/engine/unet/weights.ts';
+import { readSafetensors } from '../../src/engine/formats/safetensors.ts';
 import { excessOf, faultsOf, readBudget } from '../../tools/gpu-static/budget.ts';
 import { compileFor, DTYPES, NETWORKS, runUnder, type Compiled } from '../../tools/gpu-static/families.ts';
 import { kernelOf, recordCandidate } from '../../tools/gpu-static/kernels.ts';
@@ -30,7 +30,7 @@ describe('every kernel of the networks on navi31', () => {
   it('is accepted, without spills and scratch memory', () => {
     expect(faultsOf(navi31)).toEqual([]);
     expect(navi31.device).toContain('NAVI31');
-    // The probe of src/gpu/quads.ts: a device that refuses it goes on without quads, and says nothing.
+    // The probe of src/engine/gpu/quads.ts: a device that refuses it goes on without quads, and says nothing.
     expect(navi31.rows.map(({ kernel }) => kernel)).toContain('quads @32');
   });
 
@@ -93,7 +93,7 @@ describe('the table has every variant', () => {
 describe('the command line', () => {
   it.each(['navi31', 'navi21', 'vega10'])('draws (zeros) on %s', async (family) => {
     const [out, report] = [join(folder, `${family}.safetensors`), join(folder, `${family}.jsonl`)];
-    const args = ['src/cli/cli.mjs', 'sample', '--model', 'weights/digits', '--labels', '7', '--steps', '3', '--output', out]; // prettier-ignore
+    const args = ['src/apps/cli/cli.mjs', 'sample', '--model', 'weights/digits', '--labels', '7', '--steps', '3', '--output', out]; // prettier-ignore
     const env = { ...layerEnvironment(family, { out: report }), SAMPLER_SELF_CHECK: '0' };
     const { status, output } = await runUnder(env, process.execPath, args);
     expect(status, output).toBe(0);

@@ -1,13 +1,13 @@
 /** Adapters that say little, queues that answer late, and the choice between two GPUs. */
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { awaitQueue } from '../../src/gpu/wait.ts';
-import type { Stopwatch } from '../../src/gpu/stopwatch.ts';
-import { conv2d } from '../../src/ops/conv2d.ts';
-import { fingerprint, tune, type Candidate } from '../../src/ops/tune.ts';
-import { Runtime } from '../../src/runtime.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { awaitQueue } from '../../src/engine/gpu/wait.ts';
+import type { Stopwatch } from '../../src/engine/gpu/stopwatch.ts';
+import { conv2d } from '../../src/engine/kernels/conv2d.ts';
+import { fingerprint, tune, type Candidate } from '../../src/engine/kernels/tune.ts';
+import { Runtime } from '../../src/loading/runtime.ts';
 import { useGpu } from '../helpers/gpu.ts';
 
 const gpu = useGpu();

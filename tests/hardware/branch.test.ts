@@ -5,16 +5,16 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, it, vi } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/gpu/device.ts';
-import type { ConvShape } from '../../src/ops/kernel_policy.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
-import { bindingLimit, convShapes, planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
-import { candidatesOf } from '../../src/ops/tune.ts';
-import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { Runtime } from '../../src/runtime.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import type { ConvShape } from '../../src/engine/kernels/kernel_policy.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
+import { bindingLimit, convShapes, planMemory, READ_BACK, smallestRun } from '../../src/engine/memory.ts';
+import { candidatesOf } from '../../src/engine/kernels/tune.ts';
+import { kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { Runtime } from '../../src/loading/runtime.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { expectClose } from '../helpers/array.ts';

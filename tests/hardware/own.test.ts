@@ -3,9 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it, vi } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';
 

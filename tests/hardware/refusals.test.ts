@@ -5,21 +5,21 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { Display } from '../../src/display/display.ts';
-import { DiffusionError } from '../../src/errors.ts';
-import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { allocate } from '../../src/gpu/scope.ts';
-import { openStopwatch, type Stopwatch } from '../../src/gpu/stopwatch.ts';
-import { buildProgram } from '../../src/gpu/program.ts';
-import { readBuffer } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
-import { conv2d } from '../../src/ops/conv2d.ts';
-import { NetworkRecorder, type ConvShape } from '../../src/ops/kernel_policy.ts';
-import { tune, type Candidate } from '../../src/ops/tune.ts';
-import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import type { GpuTensor } from '../../src/tensor.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { Display } from '../../src/ui/display/display.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
+import { FORCED_ADAPTER, openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { allocate } from '../../src/engine/gpu/scope.ts';
+import { openStopwatch, type Stopwatch } from '../../src/engine/gpu/stopwatch.ts';
+import { buildProgram } from '../../src/engine/gpu/program.ts';
+import { readBuffer } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
+import { conv2d } from '../../src/engine/kernels/conv2d.ts';
+import { NetworkRecorder, type ConvShape } from '../../src/engine/kernels/kernel_policy.ts';
+import { tune, type Candidate } from '../../src/engine/kernels/tune.ts';
+import { kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import type { GpuTensor } from '../../src/core/tensor.ts';
 
 const files = diskFiles(fileURLToPath(new URL('../fixtures/unets/attention', import.meta.url)));
 const NONSENSE = '@compute @workgroup_size(1) fn main() { nonsense_of_the_test }';

@@ -1,8 +1,8 @@
 /** Plain tensors for tests: row-major NCHW in float64, random and integer fillings, comparison. */
 
 import { expect } from 'vitest';
-import type { Shape } from '../../src/tensor.ts';
-import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
+import type { Shape } from '../../src/core/tensor.ts';
+import { f16ToF32, f32ToF16 } from '../../src/core/float16.ts';
 
 export interface Array4 {
   readonly shape: Shape;

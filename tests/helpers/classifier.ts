@@ -1,7 +1,7 @@
 /** The judge of weights/train/digits/classifier.py, naive, in float64: (1, 1, 32, 32) in [-1, 1] -> logits of ten digits. */
 
 import { readFileSync } from 'node:fs';
-import { readSafetensors, toFloat32 } from '../../src/weights/safetensors.ts';
+import { readSafetensors, toFloat32 } from '../../src/engine/formats/safetensors.ts';
 import { conv2d } from '../reference/conv2d.ts';
 import { linear } from '../reference/linear.ts';
 import { make, type Array4 } from './array.ts';

@@ -1,4 +1,4 @@
-import type { Gpu } from '../../src/gpu/device.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
 
 /** The same device, counting the bytes of its buffers that are alive. */
 export function countBuffers(real: Gpu): {

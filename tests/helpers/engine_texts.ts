@@ -6,21 +6,21 @@
  */
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { pipelineFor } from '../../src/gpu/pipelines.ts';
-import type { CommandGraph, Dispatch } from '../../src/gpu/recorder.ts';
-import { convShapes, smallestRun } from '../../src/memory.ts';
-import { conv2d } from '../../src/ops/conv2d.ts';
-import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type KernelPolicy } from '../../src/ops/kernel_policy.ts'; // prettier-ignore
-import { pack } from '../../src/ops/layout_convert.ts';
-import { tune } from '../../src/ops/tune.ts';
-import { selfCheck } from '../../src/self_check.ts';
-import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/step_graph.ts';
-import { bufferHandle, type DType } from '../../src/tensor.ts';
-import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
-import { recordNetwork } from '../../src/unet/network.ts';
-import { WeightLayout } from '../../src/unet/weights.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { pipelineFor } from '../../src/engine/gpu/pipelines.ts';
+import type { CommandGraph, Dispatch } from '../../src/engine/gpu/recorder.ts';
+import { convShapes, smallestRun } from '../../src/engine/memory.ts';
+import { conv2d } from '../../src/engine/kernels/conv2d.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type KernelPolicy } from '../../src/engine/kernels/kernel_policy.ts'; // prettier-ignore
+import { pack } from '../../src/engine/kernels/layout_convert.ts';
+import { tune } from '../../src/engine/kernels/tune.ts';
+import { selfCheck } from '../../src/engine/self_check.ts';
+import { DEFAULT_BINDING, graphsOf, recordStep, type StepShape } from '../../src/engine/step_graph.ts';
+import { bufferHandle, type DType } from '../../src/core/tensor.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/engine/unet/config.ts';
+import { recordNetwork } from '../../src/engine/unet/network.ts';
+import { WeightLayout } from '../../src/engine/unet/weights.ts';
 import { DTYPES } from './gpu.ts';
 
 /** What `createComputePipelineAsync` is called with. */

@@ -1,12 +1,16 @@
 /** One device for a test file, and a harness that runs single launches on it. */
 
 import { afterAll, beforeAll, expect } from 'vitest';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { openGpu, type Gpu } from '../../src/gpu/device.ts';
-import { buildProgram, run } from '../../src/gpu/program.ts';
-import { readBuffer } from '../../src/gpu/transfer.ts';
-import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from '../../src/gpu/usage.ts';
-import { DEFAULT_KERNELS, NetworkRecorder, type KernelPolicy } from '../../src/ops/kernel_policy.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { openGpu, type Gpu } from '../../src/engine/gpu/device.ts';
+import { buildProgram, run } from '../../src/engine/gpu/program.ts';
+import { readBuffer } from '../../src/engine/gpu/transfer.ts';
+import { COPY_DST, COPY_SRC, STORAGE, UNIFORM } from '../../src/engine/gpu/usage.ts';
+import {
+  DEFAULT_KERNELS,
+  NetworkRecorder,
+  type KernelPolicy,
+} from '../../src/engine/kernels/kernel_policy.ts';
 import {
   blocks,
   bufferHandle,
@@ -16,8 +20,8 @@ import {
   type Layout,
   type Shape,
   type Tensor,
-} from '../../src/tensor.ts';
-import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
+} from '../../src/core/tensor.ts';
+import { f16ToF32, f32ToF16 } from '../../src/core/float16.ts';
 import { sizeOf, type Array4 } from './array.ts';
 
 let opened: Gpu | undefined;

@@ -1,15 +1,15 @@
 /** Every kernel that the networks of the fixtures launch, recorded without a GPU. */
 
 import { readFileSync } from 'node:fs';
-import type { Gpu } from '../../src/gpu/device.ts';
-import { textFor } from '../../src/gpu/pipelines.ts';
-import type { Dispatch } from '../../src/gpu/recorder.ts';
-import { smallestRun } from '../../src/memory.ts';
-import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { FALLBACK_KERNELS, type KernelPolicy } from '../../src/ops/kernel_policy.ts';
-import { canSample, DEFAULT_BINDING, graphsOf, recordStep } from '../../src/step_graph.ts';
-import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
-import { WeightLayout } from '../../src/unet/weights.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { textFor } from '../../src/engine/gpu/pipelines.ts';
+import type { Dispatch } from '../../src/engine/gpu/recorder.ts';
+import { smallestRun } from '../../src/engine/memory.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { FALLBACK_KERNELS, type KernelPolicy } from '../../src/engine/kernels/kernel_policy.ts';
+import { canSample, DEFAULT_BINDING, graphsOf, recordStep } from '../../src/engine/step_graph.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/engine/unet/config.ts';
+import { WeightLayout } from '../../src/engine/unet/weights.ts';
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(path, import.meta.url)).toString()) as never;
 

@@ -1,10 +1,10 @@
 /** A model with random weights, from its config alone. */
 
 import { normals } from '../../src/schedule/noise.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
-import { expectedParameters } from '../../src/unet/parameters.ts';
-import type { ModelFiles } from '../../src/weights/files.ts';
-import { writeSafetensors } from '../../src/weights/safetensors.ts';
+import { parseUNetConfig } from '../../src/engine/unet/config.ts';
+import { expectedParameters } from '../../src/engine/unet/parameters.ts';
+import type { ModelFiles } from '../../src/engine/formats/files.ts';
+import { writeSafetensors } from '../../src/engine/formats/safetensors.ts';
 
 /** Numbers of one tensor; `k` counts the tensors by name. */
 export type Fill = (name: string, shape: readonly number[], k: number) => Float32Array<ArrayBuffer>;

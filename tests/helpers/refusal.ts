@@ -1,4 +1,4 @@
-import { DiffusionError } from '../../src/errors.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
 
 /** The typed error that a call must end in; anything else fails the test. */
 export function refusal(run: () => unknown): DiffusionError {

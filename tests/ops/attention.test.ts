@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { attention } from '../../src/ops/attention.ts';
-import { sliceChannels, type Shape } from '../../src/tensor.ts';
+import { attention } from '../../src/engine/kernels/attention.ts';
+import { sliceChannels, type Shape } from '../../src/core/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu, type Bench } from '../helpers/gpu.ts';
 import { attention as reference } from '../reference/attention.ts';

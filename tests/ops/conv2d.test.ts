@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { Activation } from '../../src/ops/activation.ts';
-import type { ConvVariant } from '../../src/ops/kernel_policy.ts';
-import { conv2d, type ConvOptions } from '../../src/ops/conv2d.ts';
-import { CONV_KERNELS, CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { packMatrix, padBlocks } from '../../src/ops/weight_layout.ts';
-import { sliceChannels, type DType, type Shape } from '../../src/tensor.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
+import type { ConvVariant } from '../../src/engine/kernels/kernel_policy.ts';
+import { conv2d, type ConvOptions } from '../../src/engine/kernels/conv2d.ts';
+import { CONV_KERNELS, CONV_VARIANTS, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { packMatrix, padBlocks } from '../../src/engine/kernels/weight_layout.ts';
+import { sliceChannels, type DType, type Shape } from '../../src/core/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { upsampleNearest } from '../reference/upsample_nearest.ts';

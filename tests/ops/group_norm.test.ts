@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { Activation } from '../../src/ops/activation.ts';
-import { groupNorm } from '../../src/ops/group_norm.ts';
-import { padBlocks } from '../../src/ops/weight_layout.ts';
-import { sliceChannels, type Shape, type Tensor } from '../../src/tensor.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
+import { groupNorm } from '../../src/engine/kernels/group_norm.ts';
+import { padBlocks } from '../../src/engine/kernels/weight_layout.ts';
+import { sliceChannels, type Shape, type Tensor } from '../../src/core/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { concat } from '../reference/concat.ts';

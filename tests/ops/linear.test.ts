@@ -1,8 +1,8 @@
 import { describe, it } from 'vitest';
-import type { Activation } from '../../src/ops/activation.ts';
-import { linear } from '../../src/ops/linear.ts';
-import { packMatrix, padBlocks } from '../../src/ops/weight_layout.ts';
-import type { Shape } from '../../src/tensor.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
+import { linear } from '../../src/engine/kernels/linear.ts';
+import { packMatrix, padBlocks } from '../../src/engine/kernels/weight_layout.ts';
+import type { Shape } from '../../src/core/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { linear as reference } from '../reference/linear.ts';

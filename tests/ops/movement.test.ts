@@ -1,15 +1,15 @@
 /** concat, embedding, pack, unpack, what changes the size, and layer_norm. */
 
 import { describe, expect, it } from 'vitest';
-import { concat } from '../../src/ops/concat.ts';
-import { downsampleAverage, downsampleMax } from '../../src/ops/downsample.ts';
-import { embedding, learnedTime } from '../../src/ops/embedding.ts';
-import { layerNorm } from '../../src/ops/layer_norm.ts';
-import { pack, unpack } from '../../src/ops/layout_convert.ts';
-import { padBlocks } from '../../src/ops/weight_layout.ts';
-import { upsampleBilinear } from '../../src/ops/upsample_bilinear.ts';
-import { upsampleNearest } from '../../src/ops/upsample_nearest.ts';
-import type { Shape } from '../../src/tensor.ts';
+import { concat } from '../../src/engine/kernels/concat.ts';
+import { downsampleAverage, downsampleMax } from '../../src/engine/kernels/downsample.ts';
+import { embedding, learnedTime } from '../../src/engine/kernels/embedding.ts';
+import { layerNorm } from '../../src/engine/kernels/layer_norm.ts';
+import { pack, unpack } from '../../src/engine/kernels/layout_convert.ts';
+import { padBlocks } from '../../src/engine/kernels/weight_layout.ts';
+import { upsampleBilinear } from '../../src/engine/kernels/upsample_bilinear.ts';
+import { upsampleNearest } from '../../src/engine/kernels/upsample_nearest.ts';
+import type { Shape } from '../../src/core/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { concat as concatReference } from '../reference/concat.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { packRepaint, repaint, type Repaint } from '../../src/ops/repaint.ts';
+import { packRepaint, repaint, type Repaint } from '../../src/engine/kernels/repaint.ts';
 import { normals, STREAM_REPAINT } from '../../src/schedule/noise.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
-import type { Shape } from '../../src/tensor.ts';
+import type { Shape } from '../../src/core/tensor.ts';
 import { expectClose, gaussian, make, type Array4 } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';
 import { repaint as reference } from '../reference/repaint.ts';

@@ -1,5 +1,5 @@
 import { describe, it } from 'vitest';
-import { frequencies, timestepEmbedding } from '../../src/ops/timestep_embedding.ts';
+import { frequencies, timestepEmbedding } from '../../src/engine/kernels/timestep_embedding.ts';
 import { expectClose, make } from '../helpers/array.ts';
 import { DTYPES, launch, needs, useGpu } from '../helpers/gpu.ts';
 import { fourierEmbedding, timestepEmbedding as reference } from '../reference/timestep_embedding.ts';

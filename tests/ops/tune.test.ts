@@ -2,15 +2,15 @@
 
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import type { Gpu } from '../../src/gpu/device.ts';
-import { convShapeKey as shapeKey, type ConvShape } from '../../src/ops/kernel_policy.ts';
-import { Model } from '../../src/model.ts';
-import { conv2d } from '../../src/ops/conv2d.ts';
-import { agrees, tune, type Candidate } from '../../src/ops/tune.ts';
-import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import type { Shape } from '../../src/tensor.ts';
-import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { convShapeKey as shapeKey, type ConvShape } from '../../src/engine/kernels/kernel_policy.ts';
+import { Model } from '../../src/engine/model.ts';
+import { conv2d } from '../../src/engine/kernels/conv2d.ts';
+import { agrees, tune, type Candidate } from '../../src/engine/kernels/tune.ts';
+import { kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import type { Shape } from '../../src/core/tensor.ts';
+import { readSafetensors, toFloat32, toIntegers } from '../../src/engine/formats/safetensors.ts';
 import { readFileSync } from 'node:fs';
 import { expectClose } from '../helpers/array.ts';
 import { DTYPES, needs, useGpu } from '../helpers/gpu.ts';

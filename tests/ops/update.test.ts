@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { packUpdateStep, update, type UpdateStep } from '../../src/ops/update.ts';
+import { packUpdateStep, update, type UpdateStep } from '../../src/engine/kernels/update.ts';
 import { normals, STREAM_Z } from '../../src/schedule/noise.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
-import type { Shape, Tensor } from '../../src/tensor.ts';
+import type { Shape, Tensor } from '../../src/core/tensor.ts';
 import { expectClose, expectEqual, gaussian, integers, make, type Array4 } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';
 import { update as reference } from '../reference/update.ts';

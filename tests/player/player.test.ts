@@ -2,13 +2,13 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { nodeGpu } from '../../src/cli/node_gpu.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { nodeGpu } from '../../src/apps/cli/node_gpu.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
 import { draw } from '../../src/session/draw.ts';
 import { Player } from '../../src/session/player.ts';
 import { termsOf, type StateView } from '../../src/session/state_view.ts';
-import { Runtime, type Lease } from '../../src/runtime.ts';
+import { Runtime, type Lease } from '../../src/loading/runtime.ts';
 import { sample } from '../../src/session/sample.ts';
 import type { SampleOptions } from '../../src/session/sample_options.ts';
 import { noiseLevels } from '../../src/schedule/noise_levels.ts';

@@ -1,4 +1,4 @@
-import type { Activation } from '../../src/ops/activation.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
 
 /** erf by its series, or its continued fraction far out: to float64's last digits. */
 function erf(x: number): number {

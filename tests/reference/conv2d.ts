@@ -1,5 +1,5 @@
-import type { Shape } from '../../src/tensor.ts';
-import type { Activation } from '../../src/ops/activation.ts';
+import type { Shape } from '../../src/core/tensor.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
 import { make, type Array4 } from '../helpers/array.ts';
 import { activationOf } from './activation.ts';
 

@@ -1,5 +1,5 @@
 import { make, type Array4 } from '../helpers/array.ts';
-import type { Activation } from '../../src/ops/activation.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
 import { activationOf } from './activation.ts';
 
 export function groupNorm(

@@ -1,5 +1,5 @@
 import { make, type Array4 } from '../helpers/array.ts';
-import type { Activation } from '../../src/ops/activation.ts';
+import type { Activation } from '../../src/engine/kernels/activation.ts';
 import { activationOf } from './activation.ts';
 
 /** weight * f(x) + bias + addend; x (N, cIn, 1, 1), weight (cOut, cIn, 1, 1), f = activation or identity. */

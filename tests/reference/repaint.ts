@@ -1,4 +1,4 @@
-import type { Repaint } from '../../src/ops/repaint.ts';
+import type { Repaint } from '../../src/engine/kernels/repaint.ts';
 import { make, type Array4 } from '../helpers/array.ts';
 
 /** mask (c x + s z) + (1 - mask) (a known + b z) */

@@ -1,4 +1,4 @@
-import type { UpdateStep } from '../../src/ops/update.ts';
+import type { UpdateStep } from '../../src/engine/kernels/update.ts';
 import { make, type Array4 } from '../helpers/array.ts';
 
 /** numpy.quantile, torch.quantile: linear between the two neighbours. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { noise } from '../../src/ops/noise.ts';
+import { noise } from '../../src/engine/kernels/noise.ts';
 import { keyOf, normalFromBits, normals, philox, STREAM_X_T, STREAM_Z } from '../../src/schedule/noise.ts';
 import { normalTable } from '../../src/schedule/normal_table.ts';
-import type { Shape } from '../../src/tensor.ts';
+import type { Shape } from '../../src/core/tensor.ts';
 import { expectEqual, make } from '../helpers/array.ts';
 import { launch, useGpu } from '../helpers/gpu.ts';
 

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DiffusionError } from '../../src/errors.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { VARIANCES } from '../../src/schedule/context.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';

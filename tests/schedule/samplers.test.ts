@@ -2,14 +2,14 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
-import { main } from '../../src/cli/main.ts';
-import { parse } from '../../src/demo/fragment.ts';
-import { SAMPLERS as PAGE } from '../../src/demo/options.ts';
+import { main } from '../../src/apps/cli/main.ts';
+import { parse } from '../../src/apps/playground/fragment.ts';
+import { SAMPLERS as PAGE } from '../../src/apps/playground/options.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import type { Sampler, SamplerContext } from '../../src/schedule/context.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SAMPLERS, SCHEDULERS } from '../../src/schedule/samplers.ts';
-import { SOLVERS } from '../../src/views/solvers.ts';
+import { SOLVERS } from '../../src/apps/article/solvers.ts';
 
 const config = parseSchedulerConfig({}, 'test');
 const entries = Object.entries(SAMPLERS) as [keyof typeof SAMPLERS, Sampler][];

@@ -27,6 +27,7 @@ try {
   if (args.length === 0) {
     check('types', bin('tsc'), ['-p', '.']);
     check('lint', bin('eslint'), ['.']);
+    check('floors', bin('depcruise'), ['src']);
     check('format', bin('prettier'), ['--check', '--log-level', 'warn', '.']);
   }
   mkdirSync(`${ROOT}/tests/output`, { recursive: true });

@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
 import { stepsOf, type SampleOptions } from '../../src/session/sample_options.ts';
 import { randomModel } from '../helpers/random_model.ts';

@@ -3,10 +3,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { Model } from '../../src/model.ts';
-import type { Shape } from '../../src/tensor.ts';
-import { readSafetensors, toFloat32, toIntegers } from '../../src/weights/safetensors.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { Model } from '../../src/engine/model.ts';
+import type { Shape } from '../../src/core/tensor.ts';
+import { readSafetensors, toFloat32, toIntegers } from '../../src/engine/formats/safetensors.ts';
 import { expectClose } from '../helpers/array.ts';
 import { needs, useGpu } from '../helpers/gpu.ts';
 

@@ -2,16 +2,16 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { planMemory, READ_BACK, smallestRun } from '../../src/memory.ts';
-import { Model } from '../../src/model.ts';
+import { planMemory, READ_BACK, smallestRun } from '../../src/engine/memory.ts';
+import { Model } from '../../src/engine/model.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { DEFAULT_KERNELS } from '../../src/ops/kernel_policy.ts';
-import type { DType, Shape } from '../../src/tensor.ts';
-import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/step_graph.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { DEFAULT_KERNELS } from '../../src/engine/kernels/kernel_policy.ts';
+import type { DType, Shape } from '../../src/core/tensor.ts';
+import { canSample, DEFAULT_BINDING, type StepShape } from '../../src/engine/step_graph.ts';
 import { sample } from '../../src/session/sample.ts';
-import { parseUNetConfig, type UNetConfig } from '../../src/unet/config.ts';
+import { parseUNetConfig, type UNetConfig } from '../../src/engine/unet/config.ts';
 import { CELEBAHQ_256 } from '../bench/networks.ts';
 import { randomModel } from '../helpers/random_model.ts';
 import { countBuffers } from '../helpers/count_buffers.ts';

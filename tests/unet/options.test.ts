@@ -2,11 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { DiffusionError } from '../../src/errors.ts';
-import { Model } from '../../src/model.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
+import { Model } from '../../src/engine/model.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
-import { expectedParameters } from '../../src/unet/parameters.ts';
+import { parseUNetConfig } from '../../src/engine/unet/config.ts';
+import { expectedParameters } from '../../src/engine/unet/parameters.ts';
 import { useGpu } from '../helpers/gpu.ts';
 import { randomModel } from '../helpers/random_model.ts';
 
@@ -34,7 +34,7 @@ function refusalOf(config: Json): string | null {
 
 /** Every word of the reader's source that it takes as a key of this class. */
 function accepted(className: string): string[] {
-  const words = new Set([...read('../../src/unet/config.ts').matchAll(/'([a-z]+(?:_[a-z]+)*)'/g)].map((m) => m[1]!));
+  const words = new Set([...read('../../src/engine/unet/config.ts').matchAll(/'([a-z]+(?:_[a-z]+)*)'/g)].map((m) => m[1]!));
   return [...words].filter((word) => {
     const what = refusalOf({ _class_name: className, block_out_channels: [32, 32, 32, 32], [word]: 'no such value' });
     return what === null || !/is not an option of/.test(what);

@@ -2,11 +2,11 @@
 
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import type { Gpu } from '../../src/gpu/device.ts';
-import { CommandTimings, type CommandRange } from '../../src/gpu/submit_ranges.ts';
-import { readTensor } from '../../src/gpu/transfer.ts';
-import { Model } from '../../src/model.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { CommandTimings, type CommandRange } from '../../src/engine/gpu/submit_ranges.ts';
+import { readTensor } from '../../src/engine/gpu/transfer.ts';
+import { Model } from '../../src/engine/model.ts';
 import { sample } from '../../src/session/sample.ts';
 import { useGpu } from '../helpers/gpu.ts';
 

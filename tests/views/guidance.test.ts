@@ -2,11 +2,11 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { diskFiles } from '../../src/cli/files.ts';
-import { Model } from '../../src/model.ts';
-import { guided, moves, runOptions, stepped } from '../../src/views/guidance.ts';
-import type { ViewLease } from '../../src/views/view.ts';
-import { evaluate, maxDifference, size, trace } from '../../src/views/runs.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { Model } from '../../src/engine/model.ts';
+import { guided, moves, runOptions, stepped } from '../../src/apps/article/guidance.ts';
+import type { ViewLease } from '../../src/apps/article/view.ts';
+import { evaluate, maxDifference, size, trace } from '../../src/apps/article/runs.ts';
 import { expectClose } from '../helpers/array.ts';
 import { useGpu } from '../helpers/gpu.ts';
 

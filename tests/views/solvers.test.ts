@@ -13,7 +13,7 @@ import {
   reference,
   SOLVERS,
   maxTimestepOf,
-} from '../../src/views/solvers.ts';
+} from '../../src/apps/article/solvers.ts';
 import { refusal } from '../helpers/refusal.ts';
 
 const file = new URL('../../weights/digits/scheduler/scheduler_config.json', import.meta.url);

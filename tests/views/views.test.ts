@@ -3,19 +3,19 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { packStep, unpackStep } from '../../src/ops/update.ts';
+import { packStep, unpackStep } from '../../src/engine/kernels/update.ts';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
 import { makeSteps } from '../../src/schedule/make_steps.ts';
 import { SCHEDULERS } from '../../src/schedule/samplers.ts';
 import { normals } from '../../src/schedule/noise.ts';
-import { affineStep } from '../../src/views/affine.ts';
-import { amplification, lensesAt } from '../../src/views/lenses.ts';
-import { COUNT as POINTS, PARTS, runPoints, score, shares, density } from '../../src/views/mixture.ts';
-import { etaOneAgainstDdpm } from '../../src/views/noise.ts';
-import * as jump from '../../src/views/one_jump.ts';
-import * as qp from '../../src/views/q_and_p.ts';
-import { standing, tableOf, timestepFor } from '../../src/views/schedules.ts';
-import { between, variancesOf } from '../../src/views/variances.ts';
+import { affineStep } from '../../src/apps/article/affine.ts';
+import { amplification, lensesAt } from '../../src/apps/article/lenses.ts';
+import { COUNT as POINTS, PARTS, runPoints, score, shares, density } from '../../src/apps/article/mixture.ts';
+import { etaOneAgainstDdpm } from '../../src/apps/article/noise.ts';
+import * as jump from '../../src/apps/article/one_jump.ts';
+import * as qp from '../../src/apps/article/q_and_p.ts';
+import { standing, tableOf, timestepFor } from '../../src/apps/article/schedules.ts';
+import { between, variancesOf } from '../../src/apps/article/variances.ts';
 import { applyStep } from '../helpers/steps.ts';
 
 const cosine = parseSchedulerConfig({ beta_schedule: 'squaredcos_cap_v2' }, 'cosine');

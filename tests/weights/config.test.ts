@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { parseSchedulerConfig } from '../../src/schedule/config.ts';
-import { parseUNetConfig } from '../../src/unet/config.ts';
-import { checkParameters, parameterCount } from '../../src/unet/parameters.ts';
-import { readSafetensors, type WeightTensor } from '../../src/weights/safetensors.ts';
+import { parseUNetConfig } from '../../src/engine/unet/config.ts';
+import { checkParameters, parameterCount } from '../../src/engine/unet/parameters.ts';
+import { readSafetensors, type WeightTensor } from '../../src/engine/formats/safetensors.ts';
 import { refusal } from '../helpers/refusal.ts';
 import { HOSTILE_CONFIGS, HOSTILE_SCHEDULERS } from './hostile.ts';
 

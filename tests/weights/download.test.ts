@@ -2,10 +2,10 @@
 
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { allowed, download } from '../../src/weights/download.ts';
-import { isModelFile } from '../../src/weights/files.ts';
-import { wantedFiles } from '../../src/weights/load.ts';
-import { openSource } from '../../src/weights/source.ts';
+import { allowed, download } from '../../src/loading/download.ts';
+import { isModelFile } from '../../src/engine/formats/files.ts';
+import { wantedFiles } from '../../src/engine/formats/load.ts';
+import { openSource } from '../../src/loading/source.ts';
 import { contents, drop, flipped, POINTER, PROMISES, range, serveModel, status, text, WEIGHTS, whole, type Answer, type ModelServer } from '../helpers/model_server.ts'; // prettier-ignore
 
 const BYTES = contents.get(WEIGHTS)!;

@@ -1,13 +1,13 @@
 import { refusal } from '../helpers/refusal.ts';
 import { describe, expect, it } from 'vitest';
-import { DiffusionError } from '../../src/errors.ts';
-import { f16ToF32, f32ToF16 } from '../../src/weights/half.ts';
+import { DiffusionError } from '../../src/core/errors.ts';
+import { f16ToF32, f32ToF16 } from '../../src/core/float16.ts';
 import {
   readSafetensors,
   toFloat32,
   toIntegers,
   writeSafetensors,
-} from '../../src/weights/safetensors.ts';
+} from '../../src/engine/formats/safetensors.ts';
 import { random } from '../helpers/array.ts';
 import { file, HOSTILE_FILES } from './hostile.ts';
 

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadFolder, wantedFiles } from '../../src/weights/load.ts';
-import { readSafetensors, toFloat32, writeSafetensors } from '../../src/weights/safetensors.ts';
+import { loadFolder, wantedFiles } from '../../src/engine/formats/load.ts';
+import { readSafetensors, toFloat32, writeSafetensors } from '../../src/engine/formats/safetensors.ts';
 
 const read = (path: string) => readFileSync(new URL(`../fixtures/unets/attention/unet/${path}`, import.meta.url));
 const whole = readSafetensors(read('diffusion_pytorch_model.safetensors'), 'whole');

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { openSource, type Notice } from '../../src/weights/source.ts';
+import { openSource, type Notice } from '../../src/loading/source.ts';
 
 const ROOT = new URL('../../', import.meta.url);
 const FIXTURE = 'tests/fixtures/unets/odd/';

@@ -5,10 +5,10 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { diskFiles } from '../../src/cli/files.ts';
-import { openGpu } from '../../src/gpu/device.ts';
-import { pipelineFor } from '../../src/gpu/pipelines.ts';
-import type { DType } from '../../src/tensor.ts';
+import { diskFiles } from '../../src/apps/cli/files.ts';
+import { openGpu } from '../../src/engine/gpu/device.ts';
+import { pipelineFor } from '../../src/engine/gpu/pipelines.ts';
+import type { DType } from '../../src/core/tensor.ts';
 import { networkConfig } from '../../tests/bench/networks.ts';
 import { Kernels, type Launch } from './kernels.ts';
 // At top level: Vite's runner is closed when this module is loaded.
@@ -41,7 +41,7 @@ Object.assign(globalThis, globals);
 /** Held here: Dawn's devices do not keep it. Labels go to the driver, as the layer reads them. */
 const gpuEntry = create(['enable-dawn-features=use_user_defined_labels_in_backend']);
 
-/** The label of the probe in src/gpu/quads.ts. A device that refuses it goes on without quads, and says nothing. */
+/** The label of the probe in src/engine/gpu/quads.ts. A device that refuses it goes on without quads, and says nothing. */
 const PROBE = 'quads';
 
 /** Why the device refuses what `build` makes; null if it does not. */
@@ -57,7 +57,7 @@ async function refusal(device: GPUDevice, build: () => Promise<unknown>): Promis
 
 async function compileNetworks({ networks, dtypes }: Job): Promise<Result> {
   const opened = await openGpu(gpuEntry);
-  // What only compiles reads back zeros, so the probe of src/gpu/quads.ts says no. The real GPU has quads.
+  // What only compiles reads back zeros, so the probe of src/engine/gpu/quads.ts says no. The real GPU has quads.
   const gpu = { ...opened, supportsQuadOps: opened.device.features.has('subgroups') };
   const kernels = new Kernels(gpu);
   for (const name of networks) {

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve as resolvePath } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { DType } from '../../src/tensor.ts';
+import type { DType } from '../../src/core/tensor.ts';
 import type { Job, Refusal, Result } from './compile.ts';
 import { analyse, type Isa } from './isa.ts';
 import type { Launch } from './kernels.ts';

@@ -1,16 +1,16 @@
 /** Which kernels a network can launch on a GPU: recorded by the engine itself, without a GPU call. */
 
-import type { Gpu } from '../../src/gpu/device.ts';
-import { kernelName } from '../../src/gpu/pipelines.ts';
-import type { Dispatch } from '../../src/gpu/recorder.ts';
-import { bindingLimit, convShapes, smallestRun } from '../../src/memory.ts';
-import { candidatesOf, type Candidate } from '../../src/ops/tune.ts';
-import { CONV_VARIANTS, kernelPolicyFor } from '../../src/ops/conv_variants.ts';
-import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type ConvShape, type KernelPolicy } from '../../src/ops/kernel_policy.ts'; // prettier-ignore
-import { recordStep, type StepGraph, type StepShape } from '../../src/step_graph.ts';
-import { bufferHandle, type DType } from '../../src/tensor.ts';
-import type { UNetConfig } from '../../src/unet/config.ts';
-import { WeightLayout } from '../../src/unet/weights.ts';
+import type { Gpu } from '../../src/engine/gpu/device.ts';
+import { kernelName } from '../../src/engine/gpu/pipelines.ts';
+import type { Dispatch } from '../../src/engine/gpu/recorder.ts';
+import { bindingLimit, convShapes, smallestRun } from '../../src/engine/memory.ts';
+import { candidatesOf, type Candidate } from '../../src/engine/kernels/tune.ts';
+import { CONV_VARIANTS, kernelPolicyFor } from '../../src/engine/kernels/conv_variants.ts';
+import { DEFAULT_KERNELS, FALLBACK_KERNELS, NetworkRecorder, type ConvShape, type KernelPolicy } from '../../src/engine/kernels/kernel_policy.ts'; // prettier-ignore
+import { recordStep, type StepGraph, type StepShape } from '../../src/engine/step_graph.ts';
+import { bufferHandle, type DType } from '../../src/core/tensor.ts';
+import type { UNetConfig } from '../../src/engine/unet/config.ts';
+import { WeightLayout } from '../../src/engine/unet/weights.ts';
 
 /** One dispatch of a network, with what a model of its time needs. */
 export interface Launch {

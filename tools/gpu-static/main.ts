@@ -132,7 +132,9 @@ function model(compiled: readonly Compiled[], { json, variant, card, latency, li
       steps.set(name, [...(steps.get(name) ?? []), launch]);
     }
     if (!steps.size)
-      throw new Error(`There is no variant "${variant}": see CONV_VARIANTS of src/ops/conv_variants.ts.`);
+      throw new Error(
+        `There is no variant "${variant}": see CONV_VARIANTS of src/engine/kernels/conv_variants.ts.`,
+      );
     return [...steps].map(([name, launches]) => {
       for (const kernel of uncounted(launches)) console.error(`The model leaves out the loops of ${kernel}.`);
       const options = { ...(card ? { card } : {}), ...(latency ? { latency: Number(latency) } : {}) };
