@@ -12,7 +12,7 @@ const { version } = JSON.parse(readFileSync(at('package.json'), 'utf8')) as { ve
 const viewsBeside: Plugin = {
   name: 'views-beside',
   enforce: 'pre',
-  resolveId: (id) => (id.endsWith('/views/index.ts') ? { id: './views.js', external: true } : null),
+  resolveId: (id) => (id.endsWith('/article/index.ts') ? { id: './views.js', external: true } : null),
 };
 
 /** Shaders go without their comments: a browser does not read them, and they are half of the text. */

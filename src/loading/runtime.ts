@@ -9,7 +9,7 @@
 import { untilAborted } from '../core/abort.ts';
 import { DiffusionError, throwIfAborted } from '../core/errors.ts';
 import { openGpu, type Gpu } from '../engine/gpu/device.ts';
-import { Model, type LoadOptions, type TuneOptions } from '../engine/model.ts';
+import type { LoadOptions, Model, TuneOptions } from '../engine/model.ts';
 import type { DType } from '../core/tensor.ts';
 import { openSource, type ModelSource, type Notice } from './source.ts';
 
@@ -201,9 +201,12 @@ export class Runtime {
 
   #load(shared: Shared): void {
     const load = async (): Promise<Loaded> => {
+      const engine = importEngine();
+      engine.catch(() => {}); // awaited below
       const gpu = await this.#device();
       const { signal } = shared.abort;
       throwIfAborted(signal);
+      const { Model } = await engine;
       const model = await Model.load(gpu, shared.source.files, {
         dtype: shared.dtype,
         tune:
@@ -296,6 +299,17 @@ export class Runtime {
     }
   }
 }
+
+/** Imports the larger part of all code, which a page needs with its first model only. @throws download-failed */
+const importEngine = (): Promise<typeof import('../engine/model.ts')> =>
+  import('../engine/model.ts').catch((cause: unknown) => {
+    throw new DiffusionError(
+      'download-failed',
+      'A script of the sampler did not load.',
+      'Check the connection, then reload the page.',
+      { cause },
+    );
+  });
 
 class HeldLease extends EventTarget implements Lease {
   readonly #runtime: Runtime;
