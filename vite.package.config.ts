@@ -15,7 +15,10 @@ const viewsBeside: Plugin = {
   resolveId: (id) => (id.endsWith('/article/index.ts') ? { id: './views.js', external: true } : null),
 };
 
-/** Shaders go without their comments: a browser does not read them, and they are half of the text. */
+/**
+ * Shaders go without comments and without spaces beside punctuation, which are more than half of the text. Lines of the
+ * preprocessor stay as they are.
+ */
 const plainShaders: Plugin = {
   name: 'plain-shaders',
   enforce: 'pre',
@@ -23,7 +26,9 @@ const plainShaders: Plugin = {
     const [path, query] = id.split('?');
     if (query !== 'raw' || !path!.endsWith('.wgsl')) return null;
     const lines = readFileSync(path!, 'utf8').split('\n');
-    const code = lines.map((line) => line.replace(/\/\/.*/, '').trim()).filter(Boolean);
+    const plain = (line: string): string =>
+      line.startsWith('#') ? line : line.replace(/\s*([{}()[\];,:=+*/<>&|!?])\s*/g, '$1');
+    const code = lines.map((line) => plain(line.replace(/\/\/.*/, '').trim())).filter(Boolean);
     return `export default ${JSON.stringify(`${code.join('\n')}\n`)}`;
   },
 };

@@ -301,7 +301,7 @@ export class Runtime {
 }
 
 /** Imports the larger part of all code, which a page needs with its first model only. @throws download-failed */
-const importEngine = (): Promise<typeof import('../engine/model.ts')> =>
+const importEngine = () =>
   import('../engine/model.ts').catch((cause: unknown) => {
     throw new DiffusionError(
       'download-failed',
