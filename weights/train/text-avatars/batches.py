@@ -30,7 +30,7 @@ class Batches:
         tokenizer = make_tokenizer()
         each = captions(name)
         self.ids = self.tokens(tokenizer, each).to(DEVICE)
-        self.empty = tokens(tokenizer, [""])[0].to(DEVICE)
+        self.empty = tokens(tokenizer, [""])[0].long().to(DEVICE)
         self.alpha_bar = schedule().alphas_cumprod.to(DEVICE)
         self.look()
 
@@ -41,7 +41,7 @@ class Batches:
         path = RUNS / f"{self.name}.tokens.npz"
         if path.exists() and (saved := np.load(path))["stamp"] == stamp:
             return torch.from_numpy(saved["ids"])
-        ids = tokens(tokenizer, flat).to(torch.int16).view(len(each), len(each[0]), -1)
+        ids = tokens(tokenizer, flat).view(len(each), len(each[0]), -1)
         np.savez(path, ids=ids.numpy(), stamp=stamp)
         return ids
 
@@ -64,8 +64,9 @@ class Batches:
         at = torch.randint(self.count, (batch,), **options)
         x_0 = self.latents[at] if DEVICE == "cuda" else torch.from_numpy(self.latents[at.numpy()])
         x_0 = x_0.float().contiguous(memory_format=torch.channels_last)
-        # Stratified timesteps: one uniform draw in each of `batch` equal slices of [0, T).
-        t = ((torch.arange(batch, device=DEVICE) + torch.rand(batch, **options)) * len(self.alpha_bar) / batch).long()
+        # Stratified timesteps: one uniform draw in each of `batch` equal slices of [0, T). In f32 the last may round up to T.
+        T = len(self.alpha_bar)
+        t = ((torch.arange(batch, device=DEVICE) + torch.rand(batch, **options)) * T / batch).long().clamp(max=T - 1)
         ids = self.ids[at, torch.randint(self.ids.shape[1], (batch,), **options)]
         empty = torch.rand(batch, **options) < self.drop
         ids = torch.where(empty[:, None], self.empty, ids.long())

@@ -88,8 +88,13 @@ def make_tokenizer():
 
 
 def tokens(tokenizer, texts: list[str]) -> torch.Tensor:
-    """(N, 48) of numbers below 2^16."""
-    return torch.tensor(tokenizer(texts, padding="max_length", truncation=True)["input_ids"])
+    """(N, 48), 16-bit: many captions are alike, and each is only read once."""
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    unique, parts = list(number), []
+    for i in range(0, len(unique), 20_000):
+        ids = tokenizer(unique[i : i + 20_000], padding="max_length", truncation=True, return_attention_mask=False)["input_ids"]
+        parts.append(torch.tensor(ids, dtype=torch.int16))
+    return torch.cat(parts)[torch.tensor([number[text] for text in texts])]
 
 
 def make_text_encoder(vocabulary: int):

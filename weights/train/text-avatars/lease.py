@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -109,9 +110,16 @@ def main() -> None:
     options = ["--batch", 8 if small else args.batch, *fast, *compiled, "--every", 2]
     spare = args.measure + args.distil
     seconds = 20 if small else end - time.time() - spare
-    wait(stage("train", "train.py", "--minutes", seconds / 60, "--images", 10**9, "--lr", args.lr, "--ema", 0.9995, *options), until=end - spare + 40)
+    teach = lambda left, how: stage("train", "train.py", "--minutes", left / 60, "--images", 10**9, "--lr", args.lr, "--ema", 0.9995, *how)
+    if not wait(teach(seconds, options), until=end - spare + 40) and end - time.time() > spare + 60:
+        say("once more, without torch.compile")
+        options = [o for o in options if o != "--compile"]
+        wait(teach(end - time.time() - spare, options), until=end - spare + 40)
+    early = threading.Thread(target=give)  # the teacher is out before anything else can go wrong
+    early.start()
     seconds = 20 if small else end - time.time() - args.measure
     wait(stage("distil", "distil.py", "--minutes", seconds / 60, "--images", 10**9, *options), until=end - args.measure + 25)
+    early.join()
     give()
 
     folders = {kind: RUNS / f"avatars-{kind}" for kind in ("few", "teacher")}

@@ -31,7 +31,7 @@ def latents(net, states, none, x, *, few: bool, steps: int, guidance: float, see
 def draw(net, encoder, tokenizer, vae, prompts, x, *, batch: int = 0, **options) -> torch.Tensor:
     """Pictures (N, 3, 128, 128) in [-1, 1] on the CPU."""
     batch = batch or (14 if DEVICE == "cpu" else 350)
-    encode = lambda texts: encoder(tokens(tokenizer, texts).to(DEVICE)).last_hidden_state
+    encode = lambda texts: encoder(tokens(tokenizer, texts).long().to(DEVICE)).last_hidden_state
     none, parts = encode([""]), []
     for i in range(0, len(prompts), batch):
         z = latents(net, encode(prompts[i : i + batch]), none, x[i : i + batch], **{**options, "seed": options.get("seed", 0) + i})

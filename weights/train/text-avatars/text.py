@@ -57,10 +57,10 @@ def load_encoder():
     return found[0].encoder.eval().requires_grad_(False)
 
 
-def data(name: str, tokenizer, words: dict[str, list[str]]) -> tuple[torch.Tensor, torch.Tensor]:
+def data(name: str, tokenizer, words: dict[str, list[str]], pictures: int = 20_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens (N x captions, 48) and what is said (N x captions, attributes), on the device."""
-    flat = [c for each in captions(name) for c in each]
-    return tokens(tokenizer, [c["text"] for c in flat]).to(torch.int16).to(DEVICE), said([c["said"] for c in flat], words).to(DEVICE)
+    flat = [c for each in captions(name)[:pictures] for c in each]
+    return tokens(tokenizer, [c["text"] for c in flat]).to(DEVICE), said([c["said"] for c in flat], words).to(DEVICE)
 
 
 def save(net: Reader, words: dict[str, list[str]]) -> None:
