@@ -2,7 +2,7 @@
 
     python weights/train/text-avatars/lease.py --minutes 9 --node NODE --program DATA_PROGRAM
 
-Draws pictures on all cores, then makes latents, tokens, text encoder and judge side by side, trains the teacher for what time
+Draws pictures on all cores, then makes latents, tokens, a better decoder, text encoder and judge side by side, trains the teacher for what time
 there is, distils it, exports and measures both. Every stage starts from start/ if that has its weights, so a second lease goes on.
 Results go to $OUT: unet, few, text, vae and judge (.safetensors, F16, each below 16 MiB) and report.tar. Put the first four into
 start/ and judge.safetensors beside this file. A stage that fails does not stop the next ones.
@@ -103,6 +103,8 @@ def main() -> None:
         stage("tokens", "batches.py"),
         stage("text", "text.py", "train", "--steps", 2 if small else 1500, "--minutes", 0.9, *fast),
     ]
+    if not small:  # the encoder is frozen, so latents stay valid
+        side.append(stage("vae", "autoencoder.py", "train", "--decoder", "--minutes", 0.9, "--batch", 64, "--side", 128, "--lr", 5e-4, *fast))
     if not (HERE / "judge.safetensors").exists():  # one judge for all scores
         side.append(stage("judge", "attribute_judge.py", "train", "--steps", 2 if small else 2000, "--minutes", 0.9, *fast))
     wait(*side, until=until)
