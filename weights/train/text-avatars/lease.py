@@ -1,10 +1,11 @@
 """All stages in one go on a machine with a GPU that is lent for minutes and can download nothing.
 
     python weights/train/text-avatars/lease.py --minutes 9 --node NODE --program DATA_PROGRAM
+    python weights/train/text-avatars/lease.py --parts make teach ... and, on the same machine, --parts finish --minutes 3
 
-Draws pictures on all cores, then makes latents, tokens, a better decoder, text encoder and judge side by side, trains the teacher for what time
-there is, distils it, exports and measures both. Every stage starts from start/ if that has its weights, so a second lease goes on.
-Results go to $OUT: unet, few, text, vae and judge (.safetensors, F16, each below 16 MiB) and report.tar. Put the first four into
+make: draws pictures on all cores, trains autoencoder, text encoder and judge side by side, encodes the pictures. teach: trains the
+teacher for what time there is. finish: distils it, exports and measures both models. Every stage starts from start/ if that has
+its weights, so a second lease goes on. Results go to $OUT: unet, few, text, vae and judge (.safetensors, F16, each below 16 MiB) and report.tar. Put the first four into
 start/ and judge.safetensors beside this file. A stage that fails does not stop the next ones.
 --small: a dry run of all of it with a few pictures, on a CPU within minutes.
 """
@@ -78,8 +79,9 @@ def main() -> None:
     ap.add_argument("--images", type=int, default=120_000, help="training pictures")
     ap.add_argument("--batch", type=int, default=512)
     ap.add_argument("--lr", type=float, default=1e-3)
-    ap.add_argument("--distil", type=float, default=100, help="seconds")
-    ap.add_argument("--measure", type=float, default=70, help="seconds kept for exports and scores")
+    ap.add_argument("--parts", nargs="*", default=["make", "teach", "finish"], choices=["make", "teach", "finish"])
+    ap.add_argument("--autoencoder", type=float, default=70, help="seconds")
+    ap.add_argument("--finish", type=float, default=170, help="seconds kept for few steps, exports and scores")
     ap.add_argument("--small", action="store_true")
     args = ap.parse_args()
     end = began + args.minutes * 60
@@ -87,54 +89,71 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     small, fast = args.small, [] if args.small else ["--bf16"]
     compiled = [] if small else ["--compile"]
-    cores = os.cpu_count() or 1
+    options = ["--batch", 8 if small else args.batch, *fast, *compiled, "--every", 2]
+    spare = args.finish if "finish" in args.parts else 15
+    if "make" in args.parts:
+        make(args, end, fast)
+    if "teach" in args.parts:
+        teach(args, end - spare, options)
+    if "finish" in args.parts:
+        finish(args, end, options)
+    give()
+    say(" ".join(f"{p.name} {p.stat().st_size}" for p in sorted(OUT.iterdir())))
 
+
+def make(args, end: float, fast: list[str]) -> None:
+    """Pictures, then autoencoder, text encoder, judge and tokens side by side, then latents."""
     counts = dict(train=args.images, judge=21_000, test=2_800, pairs=1_200, **{"judge-test": 2_800})
-    if small:
+    if args.small:
         counts = dict(train=56, judge=56, test=28, pairs=12, **{"judge-test": 28})
-    for name in ("judge", "judge-test", "test", "pairs", "train"):  # the judge may start while the others are drawn
-        drawn = start(f"data-{name}", args.node, args.program, "--name", name, "--images", counts[name], "--workers", cores, "--out", RUNS)
+    for name, count in counts.items():
+        workers = os.cpu_count() or 1
+        drawn = start(f"data-{name}", args.node, args.program, "--name", name, "--images", count, "--workers", workers, "--out", RUNS)
         if not wait(drawn, until=end):
             raise SystemExit("no pictures")
-
-    until = min(end, time.time() + 0.3 * 60 * args.minutes)
     side = [
-        stage("latents", "latents.py"),
         stage("tokens", "batches.py"),
-        stage("text", "text.py", "train", "--steps", 2 if small else 1500, "--minutes", 0.9, *fast),
+        stage("text", "text.py", "train", "--steps", 2 if args.small else 1500, "--minutes", 0.9, *fast),
     ]
-    if not small:  # the encoder is frozen, so latents stay valid
-        side.append(stage("vae", "autoencoder.py", "train", "--decoder", "--minutes", 0.9, "--batch", 64, "--side", 128, "--lr", 5e-4, *fast))
+    if not args.small:
+        # A denoiser that is there already knows the encoder's latents: then only the decoder learns.
+        how = ["--decoder", "--lr", 5e-4] if (HERE / "start" / "unet.safetensors").exists() or (RUNS / "unet.pt").exists() else ["--lr", 1e-3]
+        side.append(stage("vae", "autoencoder.py", "train", *how, "--minutes", args.autoencoder / 60, "--batch", 64, "--side", 128, *fast))
     if not (HERE / "judge.safetensors").exists():  # one judge for all scores
-        side.append(stage("judge", "attribute_judge.py", "train", "--steps", 2 if small else 2000, "--minutes", 0.9, *fast))
-    wait(*side, until=until)
+        side.append(stage("judge", "attribute_judge.py", "train", "--steps", 2 if args.small else 2000, "--minutes", 0.9, *fast))
+    wait(*side, until=min(end, time.time() + 20 * 60 if args.small else time.time() + args.autoencoder + 90))
+    wait(stage("latents", "latents.py"), until=end)
 
-    options = ["--batch", 8 if small else args.batch, *fast, *compiled, "--every", 2]
-    spare = args.measure + args.distil
-    seconds = 20 if small else end - time.time() - spare
-    teach = lambda left, how: stage("train", "train.py", "--minutes", left / 60, "--images", 10**9, "--lr", args.lr, "--ema", 0.9995, *how)
-    if not wait(teach(seconds, options), until=end - spare + 40) and end - time.time() > spare + 60:
-        say("once more, without torch.compile")
-        options = [o for o in options if o != "--compile"]
-        wait(teach(end - time.time() - spare, options), until=end - spare + 40)
+
+def teach(args, end: float, options: list[object]) -> None:
+    """The teacher, until `end`; once more without torch.compile if that fails early."""
+    for how in (options, [o for o in options if o != "--compile"]):
+        seconds = 20 if args.small else end - time.time()
+        if seconds < 20:
+            break
+        rest = ["--minutes", seconds / 60, "--images", 10**9, "--lr", args.lr, "--ema", 0.9995]
+        if wait(stage("train", "train.py", *rest, *how), until=end + (600 if args.small else 15)):
+            break
+
+
+def finish(args, end: float, options: list[object]) -> None:
+    """The few-step model, for two thirds of the time that is left; both models' folders and scores."""
     early = threading.Thread(target=give)  # the teacher is out before anything else can go wrong
     early.start()
-    seconds = 20 if small else end - time.time() - args.measure
-    wait(stage("distil", "distil.py", "--minutes", seconds / 60, "--images", 10**9, *options), until=end - args.measure + 25)
+    seconds = 20 if args.small else 0.6 * (end - time.time())
+    limit = time.time() + seconds + (600 if args.small else 15)
+    wait(stage("distil", "distil.py", "--minutes", seconds / 60, "--images", 10**9, *options), until=limit)
     early.join()
     give()
-
     folders = {kind: RUNS / f"avatars-{kind}" for kind in ("few", "teacher")}
     wait(*(stage(f"export-{kind}", "export.py", kind, "--to", to) for kind, to in folders.items()), until=end - 20)
-    few = ["--images", 14 if small else 1400, "--steps", 1, *([] if small else [2, 4]), "--show", 1 if small else 4]
-    teacher = ["--images", 14 if small else 700, "--steps", 2 if small else 25, "--guidance", 2.5]
+    few = ["--images", 14 if args.small else 1400, "--steps", 1, *([] if args.small else [2, 4]), "--show", 1 if args.small else 4]
+    teacher = ["--images", 14 if args.small else 700, "--steps", 2 if args.small else 25, "--guidance", 2.5]
     scores = [
         stage(f"evaluate-{kind}", "evaluate.py", "--model", folders[kind], "--to", RUNS / f"report-{kind}", *how)
         for kind, how in (("few", few), ("teacher", teacher))
     ]
-    wait(*scores, until=end - 5)
-    give()
-    say(" ".join(f"{p.name} {p.stat().st_size}" for p in sorted(OUT.iterdir())))
+    wait(*scores, until=end - 8)
 
 
 if __name__ == "__main__":
