@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from common import CHANNELS, HERE, LATENT, LENGTH, RUNS, START, make_tokenizer, make_unet, schedule
+from common import CHANNELS, HERE, LATENT, LENGTH, RUNS, START, make_tokenizer, make_unet, schedule, tokens
 from distil import FEW
 from safetensors.torch import load_file, save_file
 from train import CHECKPOINT
@@ -42,7 +42,7 @@ def save_half(net, folder: Path) -> None:
 
 def folder(kind: str, to: Path) -> None:
     from autoencoder import load as load_vae
-    from text import load_encoder
+    from text import load_encoder, named
 
     shutil.rmtree(to, ignore_errors=True) if (to / "model_index.json").exists() else None
     unet = make_unet()
@@ -50,6 +50,8 @@ def folder(kind: str, to: Path) -> None:
     save_half(unet, to / "unet")
     save_half(load_vae().cpu(), to / "vae")
     save_half(load_encoder().cpu(), to / "text_encoder")
+    path = to / "text_encoder" / "model.safetensors"
+    save_file(named(load_file(path)), path, metadata={"format": "pt"})
     scheduler = schedule("LCM" if kind == "few" else "DDIM")
     scheduler.save_pretrained(to / "scheduler")
     (to / "tokenizer").mkdir(exist_ok=True)
@@ -96,9 +98,11 @@ def start() -> None:
 
 @torch.no_grad()
 def check(to: Path) -> None:
-    """The pipeline loads, draws a picture of the right shape, and does what sampling.py does from the same x_T."""
+    """The pipeline loads, draws a picture of the right shape, and does what sampling.py does from the same x_T, with the text
+    encoder that was trained."""
     from diffusers import StableDiffusionPipeline
     from sampling import draw, noise
+    from text import load_encoder
 
     pipe = StableDiffusionPipeline.from_pretrained(to, torch_dtype=torch.float32)
     few = type(pipe.scheduler).__name__ == "LCMScheduler"
@@ -108,6 +112,9 @@ def check(to: Path) -> None:
     drawn = pipe(prompt, latents=x.cpu(), generator=torch.Generator().manual_seed(0), **options).images
     ours = draw(pipe.unet, pipe.text_encoder, make_tokenizer(), pipe.vae, [prompt], x.cpu(), few=few, steps=4, guidance=options["guidance_scale"])
     assert pipe.tokenizer.model_max_length == LENGTH, pipe.tokenizer.model_max_length
+    trained, ids = load_encoder().cpu(), tokens(pipe.tokenizer, [prompt, ""]).long()
+    off = (trained(ids).last_hidden_state - pipe.text_encoder(ids).last_hidden_state).abs().max().item()
+    assert off < 0.05, f"the text encoder's states are {off} off"  # F16 weights
     error = (drawn.cpu() - (ours / 2 + 0.5)).abs().max().item()
     print(f"{type(pipe).__name__} of {type(pipe.scheduler).__name__}: {tuple(drawn.shape)}, at most {error:.1e} off sampling.py")
     assert error < 2e-3, error

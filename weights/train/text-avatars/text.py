@@ -22,6 +22,14 @@ from words import said, vocabulary
 CHECKPOINT = RUNS / "text.safetensors"
 
 
+def named(state: dict[str, torch.Tensor], like: list[str] | None = None, at: str = "") -> dict[str, torch.Tensor]:
+    """A text encoder's weights below `at`, called text_model.* as in every published checkpoint, or as in `like`: what
+    transformers calls them in memory has changed between its versions."""
+    prefix = "" if like and not any(k.startswith(f"{at}text_model.") for k in like) else "text_model."
+    inside = {k: k[len(at) :].removeprefix("text_model.") for k in state if k.startswith(at)}
+    return {at + prefix + inside[k] if k in inside else k: v for k, v in state.items()}
+
+
 class Reader(torch.nn.Module):
     """tokens (N, L) -> for each attribute logits (N, 1 + words), 0 for "not said"."""
 
@@ -45,7 +53,7 @@ def load_reader() -> tuple[Reader, dict[str, list[str]]] | None:
                 words = json.loads(f.metadata()["words"])
                 state = {k: f.get_tensor(k).float() for k in f.keys()}
             net = Reader(len(make_tokenizer()), {a: len(w) for a, w in words.items()})
-            net.load_state_dict(state)
+            net.load_state_dict(named(state, list(net.state_dict()), "encoder."))
             return net.to(DEVICE), words
     return None
 
@@ -64,7 +72,7 @@ def data(name: str, tokenizer, words: dict[str, list[str]], pictures: int = 20_0
 
 
 def save(net: Reader, words: dict[str, list[str]]) -> None:
-    state = {k: v.contiguous().cpu() for k, v in net.state_dict().items()}
+    state = {k: v.contiguous().cpu() for k, v in named(net.state_dict(), at="encoder.").items()}
     save_file(state, RUNS / "text.next", metadata=dict(words=json.dumps(words)))
     os.replace(RUNS / "text.next", CHECKPOINT)
 
