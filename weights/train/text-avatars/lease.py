@@ -111,13 +111,13 @@ def make(args, end: float, fast: list[str]) -> None:
         drawn = start(f"data-{name}", args.node, args.program, "--name", name, "--images", count, "--workers", workers, "--out", RUNS)
         if not wait(drawn, until=end):
             raise SystemExit("no pictures")
-    side = [
-        stage("tokens", "batches.py"),
-        stage("text", "text.py", "train", "--steps", 2 if args.small else 1500, "--minutes", 0.9, *fast),
-    ]
+    # A denoiser that is there knows this text encoder's states and this autoencoder's latents: then only the decoder learns.
+    known = (HERE / "start" / "unet.safetensors").exists() or (RUNS / "unet.pt").exists()
+    side = [stage("tokens", "batches.py")]
+    if not known:
+        side.append(stage("text", "text.py", "train", "--steps", 2 if args.small else 1500, "--minutes", 0.9, *fast))
     if not args.small:
-        # A denoiser that is there already knows the encoder's latents: then only the decoder learns.
-        how = ["--decoder", "--lr", 5e-4] if (HERE / "start" / "unet.safetensors").exists() or (RUNS / "unet.pt").exists() else ["--lr", 1e-3]
+        how = ["--decoder", "--lr", 5e-4] if known else ["--lr", 1e-3]
         side.append(stage("vae", "autoencoder.py", "train", *how, "--minutes", args.autoencoder / 60, "--batch", 64, "--side", 128, *fast))
     if not (HERE / "judge.safetensors").exists():  # one judge for all scores
         side.append(stage("judge", "attribute_judge.py", "train", "--steps", 2 if args.small else 2000, "--minutes", 0.9, *fast))
