@@ -111,7 +111,8 @@ class Run:
         self.images += args.batch
         self.steps += 1
         count = self.images / args.batch
-        torch._foreach_lerp_(self.averages, self.weights, 1 - min(args.ema, (1 + count) / (10 + count)))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, self.weights, 1 - min(args.ema, (1 + count) / (10 + count)))
         return loss
 
     def go(self, loss_of, tensors_of, log) -> None:
