@@ -40,6 +40,7 @@ def options(ap: argparse.ArgumentParser, *, lr: float, images: int) -> None:
 
 def start_unet():
     """The weights that a run without a checkpoint starts from."""
+    torch.manual_seed(0)
     net = make_unet()
     path = START / "unet.safetensors"
     if path.exists():
@@ -53,7 +54,6 @@ class Run:
 
     def __init__(self, args, path, net) -> None:
         self.args, self.path = args, path
-        torch.manual_seed(args.seed)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
         self.net = net.to(DEVICE, memory_format=torch.channels_last)
         self.ema = make_unet().to(DEVICE, memory_format=torch.channels_last).requires_grad_(False)
@@ -84,24 +84,33 @@ class Run:
         """The share of the run that is over."""
         return max(self.images / self.args.images, (time.time() - self.began) / 60 / self.args.minutes)
 
-    def gradients(self, loss_of, part):
+    def loss(self, loss_of, part) -> torch.Tensor:
+        """This part's share of the batch's mean."""
         with torch.autocast(DEVICE, torch.bfloat16, enabled=self.args.bf16):
-            loss = loss_of(self.forward, *part)
-        loss = loss.sum() / self.args.batch
-        return loss.detach(), torch.autograd.grad(loss, self.weights)
+            return loss_of(self.forward, *part).sum() / self.args.batch
+
+    def backward(self, loss_of, tensors) -> torch.Tensor:
+        """Leaves the gradients at the weights, in the weights' own layout, as the fused optimiser needs them on a GPU."""
+        self.opt.zero_grad(set_to_none=True)
+        if self.parts == 1:
+            loss = self.loss(loss_of, tensors)
+            loss.backward()
+            return loss.detach()
+
+        def part(tensors):
+            loss = self.loss(loss_of, tensors)
+            return loss.detach(), torch.autograd.grad(loss, self.weights)
+
+        work = zip(*[[x[k :: self.parts] for k in range(self.parts)] for x in tensors])
+        results = list(self.pool.map(part, work))
+        for p, *grads in zip(self.weights, *(grads for _, grads in results)):
+            p.grad = sum(grads[1:], grads[0])
+        return sum(loss for loss, _ in results)
 
     def step(self, loss_of, tensors) -> torch.Tensor:
         """loss_of(network, *tensors): one number for each picture (N,). Returns the batch's mean."""
         args = self.args
-        if self.parts == 1:
-            loss, grads = self.gradients(loss_of, tensors)
-        else:
-            work = zip(*[[x[k :: self.parts] for k in range(self.parts)] for x in tensors])
-            results = list(self.pool.map(lambda part: self.gradients(loss_of, part), work))
-            loss = sum(r[0] for r in results)
-            grads = [sum(g[1:], g[0]) for g in zip(*(r[1] for r in results))]
-        for p, g in zip(self.weights, grads):
-            p.grad = g
+        loss = self.backward(loss_of, tensors)
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
         warm = min(1.0, ((self.images - self.first) / args.batch + 1) / 200)
         fall = min(1.0, max(0.0, 1 - self.done()) / (1 - args.decay_from))
