@@ -129,7 +129,8 @@ def train(
         g = torch.Generator().manual_seed(args.seed * 1_000_000_007 + images)
         at = torch.randint(0, count(), (args.batch,), generator=g)
         # Stratified timesteps: one uniform draw in each of `batch` equal slices of [0, T), dealt out to the parts in turn.
-        t = ((torch.arange(args.batch) + torch.rand(args.batch, generator=g)) * T / args.batch).long().to(DEVICE)
+        # In f32 the last may round up to T.
+        t = ((torch.arange(args.batch) + torch.rand(args.batch, generator=g)) * T / args.batch).long().clamp(max=T - 1).to(DEVICE)
         x_0, label = draw(at, g)
         if DEVICE == "cuda":  # copied while the step before computes; noise of the GPU's own, so other than on a CPU
             x_0 = x_0.pin_memory().to(DEVICE, non_blocking=True).contiguous(memory_format=torch.channels_last)
