@@ -1,18 +1,18 @@
 // Scaled dot-product attention over the pixels of each image (Vaswani et al. 2017, eq. 1) in one pass:
 //
-//   out[n, h D + d, i] = sum over j of softmax_j(SCALE * sum over d' of q[n, h D + d', i] k[n, h D + d', j]) v[n, h D + d, j]
+//   out[n, h D + d, i] = sum over j of softmax_j(scale * sum over d' of q[n, h D + d', i] k[n, h D + d', j]) v[n, h D + d, j]
 //
-// i and j are pixels (tokens), h a head of D channels. Layout c4; q, k and v may be parts of tensors with more blocks of
-// channels: `_OF` of an image, the part beginning at `_FIRST`. Softmax and sums in f32.
+// i and j are pixels (tokens), h is a head of D = head_dim channels. Layout c4. q, k and v may be slices of larger tensors:
+// `_stride` blocks per image, of which the slice begins at `_offset`. Softmax and sums are in f32.
 //
-// Four queries of a head are done together, with the keys in chunks of 256: their scores, the softmax of each row about the
-// largest number so far, the weighted values. Where there are several chunks (CHUNKED), the sums so far wait in `sums`
-// and shrink when a larger score is met (Milakov & Gimelshein 2018).
+// Four queries of a head are computed together, with the keys in chunks of 256: their scores, the softmax of each row about
+// its maximum so far, the weighted values. With several chunks (CHUNKED), the sums so far are in `sums`, and are corrected if
+// a larger score is met (online softmax, Milakov & Gimelshein 2018).
 //
-// One workgroup does the four queries, its invocations sharing keys, rows and channels evenly whatever their number. With
-// BARRIER_FREE one invocation does, and its scores are in `scratch`: for software adapters, where barriers are slow to run and
-// to compile. With ALIGNED, D is a multiple of four; else the first and last block of a head may be its neighbour's too,
-// and components are stored one by one.
+// One workgroup computes the four queries. Its invocations share keys, rows and channels evenly, whatever their number.
+// BARRIER_FREE: one invocation computes them, with its scores in `scratch`. For software adapters, on which barriers are
+//   slow to run and to compile.
+// ALIGNED: head_dim is a multiple of four. Otherwise two heads may share a block, and components are stored one by one.
 
 #import dispatch
 #if BARRIER_FREE
@@ -34,7 +34,7 @@ struct Layer {
   head_dim: u32,
   cblocks: u32,
   tiles: u32, // of four queries
-  opaque_4: u32, // 4, where no compiler sees it: loops that it unrolls take long to compile
+  opaque_4: u32, // 4, unknown to the compiler: unrolled loops take long to compile
   q_stride: u32,
   q_offset: u32,
   k_stride: u32,
@@ -42,7 +42,7 @@ struct Layer {
   v_stride: u32,
   v_offset: u32,
   scale: f32,
-  workgroup_offset: u32, // workgroups before this launch's first
+  workgroup_offset: u32, // of a launch that is a part of a larger one
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -117,7 +117,7 @@ fn store(plane: u32, i: u32, cblock: u32, h: u32, row: u32, last: bool, first: b
   output[at] = T4(value);
 #else
   let head_mask = in_head(cblock * 4u, h * layer.head_dim, (h + 1u) * layer.head_dim);
-  // Components past C hold zero: those of the last head.
+  // Components past the last channel are zero.
   let past = vec4u(cblock * 4u) + vec4u(0u, 1u, 2u, 3u) >= vec4u(layer.c);
   for (var l = 0u; l < 4u; l++) {
     if (head_mask[l]) {
@@ -184,7 +184,7 @@ fn main(
         k2 = select(vec4f(0), k2, head_mask);
         k3 = select(vec4f(0), k3, head_mask);
 #endif
-        // Columns are keys: transposed, one product gives the four scores of a query.
+        // Columns are keys: transposed, one product computes four scores of a query.
         let four = transpose(mat4x4f(k0, k1, k2, k3));
         s0 += four * vec4f(q[q_plane + ia.x]);
         s1 += four * vec4f(q[q_plane + ia.y]);
@@ -232,7 +232,7 @@ fn main(
       partial_sum[local] = sum;
       workgroupBarrier();
       for (var p = 1u; p < SHARE; p++) {
-        sum += partial_sum[(local + p) % WORKGROUP]; // needed of the first part only
+        sum += partial_sum[(local + p) % WORKGROUP]; // only that of the first part is used
       }
 #endif
       if (part == 0u) {
@@ -258,7 +258,7 @@ fn main(
       var o2 = vec4f(0);
       var o3 = vec4f(0);
       for (var g = 0u; g * 4u < keys; g++) {
-        // Keys past the end have the weight zero.
+        // Keys past the end have zero weight.
         let j = min(vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u), vec4u(keys - 1u));
         let four = mat4x4f(vec4f(v[plane + j.x]), vec4f(v[plane + j.y]), vec4f(v[plane + j.z]), vec4f(v[plane + j.w]));
         o0 += four * score(g);

@@ -1,6 +1,6 @@
-// Joins two tensors along the channels: out[n, c] = a[n, c] for c < CA, b[n, c - CA] after. Layout c4.
+// Concatenates two tensors along the channels: out[n, c] = a[n, c] for c < c_a, b[n, c - c_a] after. Layout c4.
 //
-// One invocation writes one pixel of four channels. With ALIGNED, CA is a multiple of four and blocks move whole.
+// One invocation writes one pixel of four channels. With ALIGNED, c_a is a multiple of four, and whole blocks are copied.
 
 #import dispatch
 

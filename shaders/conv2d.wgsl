@@ -1,19 +1,20 @@
-// Two-dimensional convolution, barrier-free.
+// Two-dimensional convolution, without barriers and workgroup memory.
 //
 //   out[n, co, oy, ox] = f(scale * (bias[co] + timeBias[n, co] + residual[n, co, oy, ox]
 //                        + sum over ci, ky, kx of weight[co, ci, ky, kx] * in[n, ci, oy * S + ky - top, ox * S + kx - left]))
 //
-// f = activation or identity.
-// Input outside the image counts as zero. Layout c4 (src/core/tensor.ts). Weights are packed [co / 4][ky][kx][ci / 4]
-// as 4x4 matrices that map four input channels to four output channels.
-// With POINTWISE, K = S = 1 and no padding. With BATCHED also a product of matrices for each n with weights of its own:
-// out[n] = weight[n] * in[n], without bias (the middle of Winograd's convolution). With CONCAT, which is POINTWISE, the input's
-// channels are those of input, then those of second.
+// f is the activation or the identity. Input outside the image counts as zero. Layout c4 (src/core/tensor.ts). Weights are packed
+// [co / 4][ky][kx][ci / 4] as 4x4 matrices from four input channels to four output channels.
 //
-// Four invocations, a quad, compute 16 consecutive pixels (in row-major order) of four blocks of output channels.
-// Each of them computes 8 pixels of 2 blocks: it loads 4 pixels and one block's matrix, and gets the others from its
-// neighbours (with QUADS by registers; without, by loading them too). On software adapters a load costs as much as a
-// hundred multiply-adds. No workgroup memory, no barrier. Sums are in f32 whatever the storage type.
+// POINTWISE: kernel size and stride are 1, without padding.
+// BATCHED: also a product of matrices for each n with weights of its own, out[n] = weight[n] * in[n], without bias. The
+//   middle pass of Winograd's convolution.
+// CONCAT: also the channels of `second` follow those of `input`.
+//
+// Four invocations, a quad, compute 16 consecutive pixels (in row-major order) of four blocks of output channels. Each
+// computes 8 pixels of 2 blocks. It loads 4 of its 8 pixels and 1 of its 2 matrices. With QUADS the rest comes from its
+// quad neighbours by quadSwap; without, it loads the rest itself. On software adapters a load costs as much as a hundred
+// multiply-adds. Sums are in f32 whatever the storage type.
 
 #import dispatch
 #import epilogue
@@ -31,14 +32,14 @@ struct Layer {
   pad_left: u32,
   scale: f32,
   pixels_in: u32,
-  time_stride: u32, // blocks of an image in timeBias
+  time_stride: u32, // blocks per image in timeBias
   time_offset: u32,
-  a_cblocks: u32, // of input, with CONCAT; the others are of second
+  a_cblocks: u32, // blocks of input, with CONCAT; the rest are of second
   pixels: u32,
   tiles: u32, // of 16 pixels
   cblock_groups: u32, // of 4 blocks
-  opaque_16: u32, // 16
-  workgroup_offset: u32, // workgroups before this launch's first
+  opaque_16: u32, // 16, unknown to the compiler: it must not unroll the loop of the stores
+  workgroup_offset: u32, // of a launch that is a part of a larger one
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
@@ -61,14 +62,14 @@ fn main(
   @builtin(num_workgroups) num_workgroups: vec3u,
   @builtin(local_invocation_index) invocation: u32,
 ) {
-  // No early return: all four of a quad are needed to the end.
+  // No early return: quadSwap needs all four of a quad.
   let quad = (layer.workgroup_offset * WORKGROUP + linear_id(workgroup_id, num_workgroups, invocation)) / 4u;
   let a = invocation & 1u;
   let b = (invocation >> 1u) & 1u;
   let pixel = quad % layer.tiles * 16u + a * 8u;
   let cblock = quad / layer.tiles % layer.cblock_groups * 4u + b * 2u;
   let n = quad / (layer.tiles * layer.cblock_groups);
-  // What this invocation loads, and what its neighbours load for it.
+  // What this invocation loads, and what its neighbours load.
   let own = pixel + b * 4u;
   let other = pixel + (1u - b) * 4u;
   let co = cblock + a;
@@ -126,7 +127,7 @@ fn main(
     for (var kx = 0u; kx < layer.kernel_size; kx++) {
       let y = top + i32(ky);
       let x = left + i32(kx);
-      // Through u32, what is left of or above the image is beyond its end.
+      // As u32, a pixel left of or above the image is beyond its end.
       let inside = (vec4u(y) < vec4u(layer.h_in)) & (vec4u(x) < vec4u(layer.w_in));
       let at = select(vec4u(0), vec4u(y * i32(layer.w_in) + x), inside);
       let tap = ((co_load * layer.kernel_size + ky) * layer.kernel_size + kx) * layer.in_cblocks;
@@ -231,7 +232,7 @@ fn main(
   }
 
   var sums = array(s00, s01, s02, s03, s04, s05, s06, s07, s10, s11, s12, s13, s14, s15, s16, s17);
-  // A loop of unknown length: unrolled, it takes llvmpipe ten seconds to compile.
+  // Unrolled, this loop takes llvmpipe ten seconds to compile.
   for (var i = 0u; i < layer.opaque_16; i++) {
     store(n, select(co, co_other, i >= 8u), select(own, other, (i & 4u) != 0u) + (i & 3u), sums[i]);
   }

@@ -1,7 +1,5 @@
-// The end of a convolution that went to several workgroups (shaders/conv2d_tiled.wgsl with SPLIT_K): adds the parts of each
-// sum, and does what shaders/lib/epilogue.wgsl says.
-//
-// One invocation does one vec4.
+// The second pass of a convolution with split K (shaders/conv2d_tiled.wgsl with SPLIT_K): adds the parts of each sum, then
+// the epilogue (shaders/lib/epilogue.wgsl). One invocation computes one vec4.
 
 #import dispatch
 #import epilogue
@@ -12,12 +10,12 @@ struct Layer {
   pixels: u32,
   split_k: u32,
   scale: f32,
-  time_stride: u32, // blocks of an image in timeBias
+  time_stride: u32, // blocks per image in timeBias
   time_offset: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
-@group(0) @binding(1) var<storage, read> partial: array<vec4f>; // (PARTS, the output)
+@group(0) @binding(1) var<storage, read> partial: array<vec4f>; // (split_k, the output)
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

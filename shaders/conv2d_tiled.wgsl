@@ -1,14 +1,14 @@
-// The convolution of shaders/conv2d.wgsl as a product of matrices in workgroup memory, for GPUs: rows are pixels of all
-// images, the sum runs over kernel positions and input channels (implicit GEMM).
+// The convolution of shaders/conv2d.wgsl as a product of matrices in workgroup memory, for GPUs. Rows are the pixels of all
+// images; the sum runs over kernel positions and input channels (implicit GEMM).
 //
-// A workgroup of 64 computes ROWS pixels of COLUMNS blocks of output channels. For four blocks of input channels at a time
-// it brings what is needed of the input and of the weights to workgroup memory, once for all; then every invocation
-// multiplies for ROWS / THREADS pixels, 4 or with ROWS_8 8, and one block or with CBLOCKS_2 two, in registers. Sums are in f32.
-// With UPSAMPLED the input is half as wide and high, and every pixel counts for 2 x 2.
+// A workgroup of 64 computes ROWS pixels of COLUMNS blocks of output channels. For four blocks of input channels at a time,
+// it loads input and weights to workgroup memory. Then every invocation multiplies in registers for ROWS / THREADS pixels,
+// 4 or (ROWS_8) 8, and one block or (CBLOCKS_2) two. Sums are in f32.
 //
-// With SPLIT_K the sum goes to PARTS workgroups, where an image has too few pixels to fill a GPU: each takes its share of the
-// steps (four blocks of input channels at one kernel position), and its sums go to `partial`, where
-// shaders/conv2d_sum.wgsl adds them and does the rest. No atomics: the order of the sums is always the same.
+// UPSAMPLED: the input is half as wide and high, and every pixel counts for 2 x 2.
+// SPLIT_K: split_k workgroups share a sum, for images with too few pixels to fill a GPU. Each takes its share of the steps
+//   (four blocks of input channels at one kernel position) and writes to `partial`; shaders/conv2d_sum.wgsl adds the parts.
+//   No atomics: the order of the sums is always the same.
 
 #import dispatch
 #if !SPLIT_K
@@ -28,16 +28,16 @@ struct Layer {
   pad_left: u32,
   scale: f32,
   pixels: u32, // of an image of the output
-  tiles: u32, // of ROWS pixels
-  time_stride: u32, // blocks of an image in timeBias
+  tiles: u32, // of ROWS pixels each
+  time_stride: u32, // blocks per image in timeBias
   time_offset: u32,
   split_k: u32, // 1 unless SPLIT_K
-  workgroup_offset: u32, // workgroups before this launch's first
+  workgroup_offset: u32, // of a launch that is a part of a larger one
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
 
 #if SPLIT_K
-@group(0) @binding(0) var<storage, read_write> partial: array<vec4f>; // (PARTS, the output)
+@group(0) @binding(0) var<storage, read_write> partial: array<vec4f>; // (split_k, the output)
 #endif
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 @group(0) @binding(2) var<storage, read> weight: array<T4>; // columns of the 4x4 matrices
@@ -74,7 +74,7 @@ fn main(
   @builtin(num_workgroups) num_workgroups: vec3u,
   @builtin(local_invocation_index) invocation: u32,
 ) {
-  // No early return: all are needed at the barriers.
+  // No early return: the barriers need all invocations.
   let id = layer.workgroup_offset + workgroup_index(workgroup_id, num_workgroups);
   let first_row = id % layer.tiles * ROWS;
   let first_column = id / layer.tiles / layer.split_k * COLUMNS;
@@ -125,7 +125,7 @@ fn main(
   for (var tap = begin / depths; tap * depths < end; tap++) {
     let ci_begin = (max(begin, tap * depths) - tap * depths) * DEPTH;
     let ci_end = (min(end, (tap + 1u) * depths) - tap * depths) * DEPTH;
-    // Through u32, what is left of or above the image is beyond its end.
+    // As u32, a pixel left of or above the image is beyond its end.
     let py = u32(top + i32(tap / layer.kernel_size));
     let px = u32(left + i32(tap % layer.kernel_size));
     let inside = py < layer.h_in && px < layer.w_in;

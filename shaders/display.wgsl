@@ -1,9 +1,9 @@
 // Shows a batch of pictures on a canvas, as a grid: one triangle over the whole canvas, one lookup a canvas pixel.
 //
-// The number shown is v = A x + B y, of x and y planar f32 (N, C, H, W): x_t itself, x0Hat, or what follows from two
+// The number shown is v = a x + b y, of x and y planar f32 (n, c, h, w): x_t itself, x0Hat, or what follows from two
 // stored tensors, such as the predicted noise. v becomes the brightness v / 2 + 0.5, clamped to [0, 1] (the hardware
 // rounds to 8 bits). One or two channels are shown as grey, three and more as red, green, blue. Every picture is
-// magnified ZOOM times without smoothing; GAP canvas pixels between pictures, and cells past N, are transparent.
+// magnified `zoom` times without smoothing. `gap` canvas pixels between pictures, and cells past n, are transparent.
 
 struct View {
   n: u32,

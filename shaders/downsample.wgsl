@@ -1,4 +1,4 @@
-// Halves the image: out[n, c, y, x] = the mean, or with MAX the largest, of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
+// Halves the image: out[n, c, y, x] is the mean, or with MAX the maximum, of the 2 x 2 pixels at (2 y, 2 x). Layout c4.
 // One invocation writes one pixel of four channels.
 
 #import dispatch

@@ -1,8 +1,8 @@
 // Adds the embedding of a class: out[n, c] = in[n, c] + table[label[n], c].
-// With TIME the learned embedding of a timestep: out[n, c] = table[t[n], c], rows past the end counting as the last.
+// With TIME, the learned embedding of a timestep: out[n, c] = table[t[n], c]; a row past the end counts as the last.
 //
-// Vectors (N, C, 1, 1) in c4, table (K, C, 1, 1) in c4, label one u32 and t one f32 an image. One invocation does four
-// channels.
+// Vectors are (n, C, 1, 1) in c4, the table is (rows, C, 1, 1) in c4, `label` has one u32 and `t` one f32 per image. One
+// invocation computes four channels.
 
 #import dispatch
 

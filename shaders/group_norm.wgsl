@@ -162,7 +162,7 @@ fn main(
     store(n, g, item, (load(n, g, item) - mean) * factor);
   }
 #if SCALAR
-  // Components past C of the last block hold zero.
+  // Components past the last channel are zero.
   if (g == layer.groups - 1u) {
     for (var c = layer.c; c < layer.cblocks * 4u; c++) {
       for (var pixel = invocation; pixel < layer.pixels; pixel += WORKGROUP) {

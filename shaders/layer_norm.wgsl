@@ -34,7 +34,7 @@ fn main(
   }
   let first = n * layer.cblocks * layer.pixels + id % layer.pixels;
   let count = f32(layer.c);
-  var sum = vec4f(0); // lanes past C hold zero
+  var sum = vec4f(0); // components past the last channel are zero
   for (var b = 0u; b < layer.cblocks; b++) {
     sum += vec4f(input[first + b * layer.pixels]);
   }

@@ -98,7 +98,7 @@ fn main(
       workgroupBarrier();
     }
     let found = workgroupUniformLoad(&chosen);
-    // The next number in order: the same again where there are more of it, else the smallest above.
+    // The next number in order: the same again if there are several, else the smallest above it.
     var equal = 0.0;
     for (var e = invocation; e < layer.elements; e += WORKGROUP) {
       let bits = magnitude(n, e, factor);

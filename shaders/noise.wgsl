@@ -1,6 +1,6 @@
-// The state that a run starts from: x_T = SIGMA * z, z ~ N(0, 1), stream 0, step 0 (src/schedule/noise.ts).
+// The initial state of a run: x_T = sigma * z, z ~ N(0, 1), stream 0, step 0 (src/schedule/noise.ts).
 //
-// x planar f32 (N, ELEMENTS); seeds one key an image. One invocation fills four consecutive elements.
+// x is planar f32 (n, elements); seeds has one key per image. One invocation fills four consecutive elements.
 
 #import dispatch
 #import normal

@@ -1,6 +1,7 @@
-// From the state to the network: planar f32 to c4, out[n, c, p] = SCALE * in[(FIRST + n) % N_IN, c, p] + OFFSET.
+// From the state to the network: planar f32 to c4, out[n, c, p] = scale * in[(first + n) % n_in, c, p] + offset.
 //
-// With guidance the network sees every image twice; a batch may go through it in pieces of N, from FIRST. Components past C hold zero.
+// With guidance the network gets every image twice. A batch may go through it in parts of n images, from `first` on.
+// Components past the last channel are zero.
 // One invocation writes one pixel of four channels.
 
 #import dispatch

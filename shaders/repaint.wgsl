@@ -4,7 +4,7 @@
 //
 // After a step c = 1, s = 0: what is painted stays, the rest is the known picture at the new noise level (eq. 8a, 8c).
 // In a jump back c and s noise the whole state to the level that a and b stand for (algorithm 1, line 10).
-// x, known and mask planar f32 (N, ELEMENTS); mask 1 where the picture is painted. z: stream 2, step `index`.
+// x, known and mask are planar f32 (n, elements); mask is 1 for pixels that are regenerated. z: stream 2, step `index`.
 // A mask of 0 or 1 leaves the other side out. One invocation does four consecutive elements of one image.
 
 #import dispatch

@@ -1,11 +1,11 @@
 // The sinusoidal embedding of the timestep (Vaswani et al. 2017, section 3.5; DDPM appendix B):
 //
-//   angle = t[n] * frequency[i];   out[n, :] = sin(angle) then cos(angle), or cos then sin with COS_FIRST
+//   angle = t[n] * frequency[i];   out[n, :] = sin(angle) then cos(angle), or cos then sin with cos_first
 //
 // With LOG the angle is log(t[layer.first + n]) * frequency[i] (Gaussian Fourier features, Song et al. 2021b).
 //
-// t planar (N, 1, 1, 1) f32, frequency one f32 for each of the DIM / 2 pairs (computed in ops/timestep_embedding.ts),
-// out (N, DIM, 1, 1) in c4; an odd DIM leaves a zero at the end. One invocation computes four outputs.
+// t is planar (n, 1, 1, 1) f32, frequency has one f32 for each of the dim / 2 pairs (src/engine/kernels/timestep_embedding.ts), out
+// is (n, dim, 1, 1) in c4; an odd dim leaves a zero at the end. One invocation computes four outputs.
 //
 // WGSL promises sin and cos only to 2^-11, and only on [-pi, pi]: they are computed here.
 

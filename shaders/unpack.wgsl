@@ -1,4 +1,5 @@
-// From the network to the scheduler: c4 to planar f32, out[FIRST + n, c, p] = in[n, c, p], with DIVIDED over divisor[FIRST + n].
+// From the network to the scheduler: c4 to planar f32, out[first + n, c, p] = in[n, c, p]; with DIVIDED, divided by
+// divisor[first + n].
 // One invocation writes one scalar.
 
 #import dispatch

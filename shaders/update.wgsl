@@ -5,12 +5,12 @@
 //   x, h_0, h_1, ... <- one linear combination each of (x, x0Hat, m, h_0, h_1, ...),   x += sigma * z
 //
 // With MEASURED, m is multiplied by the image's rescale factor, and with dynamic thresholding x0Hat is clamped to the
-// image's threshold s and divided by it (shaders/measure.wgsl). Where the variance is learned, sigma is multiplied by
+// image's threshold s and divided by it (shaders/measure.wgsl). If the variance is learned, sigma is multiplied by
 // exp(1/2 (log_variance.x + (v + 1) / 2 (log_variance.y - log_variance.x))), v the network's second half.
 //
 // `step.rows` has the factors of each combination. A factor of zero leaves its number out, also one that is not finite.
 // z comes from the generator, stream 1, step `index` (src/schedule/noise.ts), or with GIVEN_NOISE from a buffer.
-// All planar f32: x, x0Hat and z (N, ELEMENTS); h (SLOTS, N, ELEMENTS); output as in shaders/lib/step.wgsl.
+// All are planar f32: x, x0Hat and z (n, elements); h (slots, n, elements); output as in shaders/lib/step.wgsl.
 // `fault` becomes 1 when the network gives a number that is not finite, or one enters the state: seen in its bits, since
 // WGSL may assume that there are none. (Clamped, one that is not finite may look like -1.)
 //

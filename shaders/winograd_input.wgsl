@@ -24,10 +24,10 @@ struct Layer {
 @group(0) @binding(0) var<storage, read_write> output: array<vec4f>;
 @group(0) @binding(1) var<storage, read> input: array<T4>;
 
-// Further than any pixel: what is beside the image.
+// Greater than any index: pixels outside of the image.
 const FAR = 0x40000000u;
 
-// Where a row begins; through u32, what is above the image is below its end.
+// Index of the first pixel of a row. As u32, a row above the image is below its end.
 fn row(plane: u32, y: u32) -> u32 {
 #if UPSAMPLED
   return select(FAR, (plane * (layer.h / 2u) + y / 2u) * (layer.w / 2u), y < layer.h);

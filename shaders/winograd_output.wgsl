@@ -19,7 +19,7 @@ struct Layer {
   tiles: u32, // of all images of this launch
   first: u32, // the first of them
   scale: f32,
-  time_stride: u32, // blocks of an image in timeBias
+  time_stride: u32, // blocks per image in timeBias
   time_offset: u32,
 }
 @group(0) @binding(9) var<uniform> layer: Layer;
@@ -34,7 +34,7 @@ struct Layer {
 @group(0) @binding(5) var<storage, read> residual: array<T4>;
 #endif
 
-// Further than any pixel: what is beside the image.
+// Greater than any index: pixels outside of the image.
 const FAR = 0x40000000u;
 
 fn row(plane: u32, y: u32) -> u32 {

@@ -20,7 +20,7 @@ fn activation(x: vec4f) -> vec4f {
   return select(x * (m / (m + 2.0)), x, x > vec4f(20.0));
 }
 #else
-// x sigmoid(x). The exponent is held below overflow, where the result is -0 anyway.
+// x sigmoid(x). The exponent stays below overflow; the result is -0 there.
 fn activation(x: vec4f) -> vec4f {
   return x / (1.0 + exp(min(-x, vec4f(80.0))));
 }

@@ -90,7 +90,13 @@ export function makeTensor(
   layout: Layout,
   lifetime: BufferHandle['lifetime'],
 ): Tensor {
-  return { storage: bufferHandle(label, byteLength(shape, dtype, layout), lifetime), shape, dtype, layout, label }; // prettier-ignore
+  return {
+    storage: bufferHandle(label, byteLength(shape, dtype, layout), lifetime),
+    shape,
+    dtype,
+    layout,
+    label,
+  };
 }
 
 /** The handle of what a dispatch binds. */

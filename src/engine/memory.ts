@@ -3,7 +3,13 @@
 import { mebibytes } from '../core/format.ts';
 import { DiffusionError } from '../core/errors.ts';
 import type { Gpu } from './gpu/device.ts';
-import { convShapeKey, DEFAULT_KERNELS, type ConvShape, type ConvVariant, type KernelPolicy } from './kernels/kernel_policy.ts'; // prettier-ignore
+import {
+  convShapeKey,
+  DEFAULT_KERNELS,
+  type ConvShape,
+  type ConvVariant,
+  type KernelPolicy,
+} from './kernels/kernel_policy.ts';
 import {
   canSample,
   DEFAULT_BINDING,

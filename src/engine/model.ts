@@ -86,7 +86,13 @@ export class Model {
   static async load(
     gpu: Gpu,
     files: ModelFiles,
-    { dtype = 'f32', signal, memory, tune: tuning = !gpu.isSoftware, selfCheck: compare = true }: LoadOptions = {}, // prettier-ignore
+    {
+      dtype = 'f32',
+      signal,
+      memory,
+      tune: tuning = !gpu.isSoftware,
+      selfCheck: compare = true,
+    }: LoadOptions = {},
   ): Promise<Model> {
     if (dtype !== 'f32' && dtype !== 'f16')
       throw new DiffusionError('bad-option', `There is no dtype ${String(dtype)}.`, 'Choose f32 or f16.');

@@ -1,5 +1,5 @@
 /**
- * Does this GPU compute what the kernels say? Every kernel family (convolution in each variant in use, group norm,
+ * Checks that this GPU computes what the kernels describe. Every kernel family (convolution in each variant in use, group norm,
  * attention, update with its noise) runs once on known numbers, and is compared with plain loops in float64.
  *
  * A driver may lose stores without an error. The picture would then be wrong without a word.
@@ -19,7 +19,17 @@ import { TOLERANCE } from './kernels/tune.ts';
 import { packUpdateStep, update } from './kernels/update.ts';
 import { keyOf, normals, STREAM_Z } from '../schedule/noise.ts';
 import { normalTable } from '../schedule/normal_table.ts';
-import { blocks, bufferHandle, makeTensor, scalars, type BufferHandle, type DType, type Layout, type Shape, type Tensor } from '../core/tensor.ts'; // prettier-ignore
+import {
+  blocks,
+  bufferHandle,
+  makeTensor,
+  scalars,
+  type BufferHandle,
+  type DType,
+  type Layout,
+  type Shape,
+  type Tensor,
+} from '../core/tensor.ts';
 import type { UNetConfig } from './unet/config.ts';
 import { f16ToF32, f32ToF16 } from '../core/float16.ts';
 
@@ -146,7 +156,7 @@ class KnownNumbers {
     this.#buffers = buffers;
   }
 
-  /** `n` numbers of at most `spread`, rounded to what the storage type holds. */
+  /** `n` numbers of at most `spread`, rounded to the storage type. */
   numbers(n: number, spread: number, dtype = this.dtype): Float32Array<ArrayBuffer> {
     return Float32Array.from({ length: n }, () => {
       this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0; // Numerical Recipes' generator
@@ -177,7 +187,7 @@ class KnownNumbers {
     this.#buffers.set(handle, buffer);
   }
 
-  /** A tensor in blocks of four channels, and its numbers by channel and pixel. Padding lanes hold zero. */
+  /** A tensor in blocks of four channels, and its numbers by channel and pixel. Padding components are zero. */
   blocked(shape: Shape, spread = 1): { tensor: Tensor; at(c: number, pixel: number): number } {
     const [, c, h, w] = shape;
     const stored = this.numbers(scalars(shape, 'c4'), spread);

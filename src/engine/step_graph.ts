@@ -51,7 +51,6 @@ export const stepShapeKey = ({
   measured,
   masked,
 }: StepShape): string =>
-  // prettier-ignore
   [count, height, width, slots ?? 0, ...[guided, givenNoise, measured, masked].map(Boolean)].join(' ');
 
 /** What a step reads and writes, as handles (in a StepGraph) or in GPU memory (in a StepPlan). */

@@ -1,7 +1,7 @@
 /** The tuner picks what is fast and right, and nothing else. What is slow here is slow by a factor of thirty. */
 
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { diskFiles } from '../../src/apps/cli/files.ts';
 import type { Gpu } from '../../src/engine/gpu/device.ts';
 import { convShapeKey as shapeKey, type ConvShape } from '../../src/engine/kernels/kernel_policy.ts';
@@ -152,23 +152,26 @@ it('a driver that refuses a shader gets those that ask least of it; one that ref
   };
   const plain = await Model.load(gpu(), files);
   const { eps: wanted } = await plain.predict(inputs);
-  const model = await Model.load(
-    asHardware((label) => label === 'conv2d_tiled'),
-    files,
-    { tune: false },
-  );
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  const refusing = (label: string) => asHardware((each) => each === label);
+  const model = await Model.load(refusing('conv2d_tiled'), files, { tune: false });
   const shape = { cIn: 32, cOut: 32, size: 3, stride: 1, h: 16, w: 16 };
-  expect(model.kernels.conv(shape)).toBe('tiled-16/4');
+  expect(kernelPolicyFor({ isSoftware: false, subgroup: 4 }).conv(shape)).toBe('tiled-16/4');
+  expect([model.usesFallbackKernels, model.kernels.conv(shape)]).toEqual([true, 'direct']);
+  expect(warn.mock.calls.flat().join()).toMatch(/fallback kernels on /);
   expectClose((await model.predict(inputs)).eps, wanted, { atol: 1e-4, rtol: 0 }, 'eps');
-  expect(model.kernels.conv(shape)).toBe('direct');
-  const none = await Model.load(
+  // Refused only after the load: by the plan.
+  let refuses = false;
+  const late = await Model.load(asHardware((label) => refuses && label === 'conv2d_tiled'), files, { tune: false }); // prettier-ignore
+  expect([late.usesFallbackKernels, plain.usesFallbackKernels]).toEqual([false, false]);
+  refuses = true;
+  expectClose((await late.predict(inputs)).eps, wanted, { atol: 1e-4, rtol: 0 }, 'eps');
+  const none = Model.load(
     asHardware(() => true),
     files,
     { tune: false },
   );
-  await expect(none.predict(inputs)).rejects.toMatchObject({ code: 'gpu-error' });
-  await expect(none.acquirePlan({ count: 1, height: 16, width: 16 })).rejects.toMatchObject({
-    code: 'gpu-error',
-  });
-  for (const each of [plain, model, none]) each.destroy();
+  await expect(none).rejects.toMatchObject({ code: 'gpu-error' });
+  warn.mockRestore();
+  for (const each of [plain, model, late]) each.destroy();
 });

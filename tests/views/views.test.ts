@@ -232,7 +232,7 @@ describe('inside a step', () => {
         const n = unpackStep(packStep(step, 1, 0));
         const f = Math.fround;
         expect(n).toEqual({
-          x0X: f(step.x0Hat.x), x0M: f(step.x0Hat.modelOutput), clip: 1, sigma: f(step.sigma), guidance: 1, index: step.index,
+          x0_x: f(step.x0Hat.x), x0_m: f(step.x0Hat.modelOutput), clip: 1, sigma: f(step.sigma), guidance: 1, index: step.index,
           x: f(step.next.x!), x0Hat: f(step.next.x0Hat!), m: 0,
         }); // prettier-ignore
       }

@@ -7,7 +7,7 @@ import { awaitQueue } from './wait.ts';
 
 export interface Gpu {
   readonly device: GPUDevice;
-  /** Vendor, architecture, device and driver, as far as the adapter says. */
+  /** Vendor, architecture, device and driver, as far as the adapter tells. */
   readonly adapter: string;
   /** True for a software adapter (SwiftShader, lavapipe): right, and slow. */
   readonly isSoftware: boolean;
@@ -15,7 +15,7 @@ export interface Gpu {
   readonly f16: boolean;
   /** Whether four invocations that follow each other in a workgroup can exchange registers (subgroup operations). */
   readonly supportsQuadOps: boolean;
-  /** Invocations that run in step: of the smallest subgroup, as far as the adapter says; default 4. */
+  /** Invocations that run in step: of the smallest subgroup, as far as the adapter tells; default 4. */
   readonly subgroup: number;
   /** Throws `device-lost`, `out-of-memory` or `gpu-error` once the device is lost or has reported an error. */
   check(): void;
@@ -105,7 +105,7 @@ export async function openGpu(
 
 type Info = Partial<GPUAdapterInfo>;
 
-/** What the adapter says of itself. Chrome before 127 says it by another call; a browser may say nothing. */
+/** The adapter's description of itself. Chrome before 127 has another call for it; a browser may leave it out. */
 async function infoOf(adapter: GPUAdapter): Promise<Info> {
   type Old = { requestAdapterInfo?: () => Promise<Info>; isFallbackAdapter?: boolean; info?: Info };
   const old = adapter as unknown as Old;

@@ -63,7 +63,7 @@ export function planAllocations(
   return allocations;
 }
 
-/** Bytes of the buffer that holds the uniforms of all launches. */
+/** Bytes of the buffer with the uniforms of all launches. */
 export const uniformBytes = ({ dispatches, preparations }: CommandGraph): number =>
   Math.max(dispatches.length + preparations.length, 1) * UNIFORM_STRIDE;
 

@@ -65,7 +65,7 @@ async function timestamps(gpu: Gpu): Promise<Stopwatch | null> {
   return null;
 }
 
-/** By the clock: from the submit until the queue says that it is done, less what an empty submit takes. */
+/** By the clock: from the submit until the queue reports its end, less the time of an empty submit. */
 async function clock(gpu: Gpu): Promise<Stopwatch | null> {
   const own = clockTick();
   if (own > MAX_TICK) return null;

@@ -1,7 +1,14 @@
 import sumCode from '../../../shaders/conv2d_sum.wgsl?raw';
 import code from '../../../shaders/conv2d_tiled.wgsl?raw';
 import { blocks, type Tensor } from '../../core/tensor.ts';
-import { convFlops, epilogue, noEpilogue, type ConvKernel, type ConvLaunch, type ConvWeights } from './conv_launch.ts'; // prettier-ignore
+import {
+  convFlops,
+  epilogue,
+  noEpilogue,
+  type ConvKernel,
+  type ConvLaunch,
+  type ConvWeights,
+} from './conv_launch.ts';
 import type { Defines } from '../gpu/shader.ts';
 import type { ConvShape, NetworkRecorder } from './kernel_policy.ts';
 import { WORKGROUP } from './launch.ts';

@@ -39,7 +39,7 @@ export const DEFAULT_KERNELS: KernelPolicy = {
   maxFlopsPerDispatch: 2e10,
 };
 
-/** Kernels that ask least of a driver: no barriers and no workgroup memory but in the norms. */
+/** Kernels with the fewest demands on a driver: no barriers and no workgroup memory but in the norms. */
 export const FALLBACK_KERNELS: KernelPolicy = { ...DEFAULT_KERNELS, barrierFree: true };
 
 /** Records the layers of a network by a policy. */

@@ -22,7 +22,7 @@ export function assertShape(
     );
 }
 
-/** Where a kernel finds a tensor that may be a slice: its first block, and the blocks per image; zeros for none. */
+/** The place of a tensor that may be a slice: its first block, and the blocks per image; zeros for null. */
 export function sliceUniforms(tensor: Tensor | null, name: string): Record<string, number> {
   const whole = { firstBlock: 0, blocks: tensor ? blocks(tensor.shape[1]) : 0 };
   const { firstBlock, blocks: perImage } = tensor?.slice ?? whole;

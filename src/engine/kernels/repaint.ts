@@ -28,7 +28,7 @@ export interface RepaintBindings {
   readonly x: Tensor;
   /** The picture, the same shape. */
   readonly known: Tensor;
-  /** The same shape: 1 where the picture is painted anew, 0 where it stays. */
+  /** The same shape: 1 for pixels that are regenerated, 0 for pixels that are kept. */
   readonly mask: Tensor;
   /** Uniform buffer of REPAINT_BYTES. */
   readonly numbers: BufferHandle;

@@ -26,7 +26,14 @@ import {
 import { f16ToF32 } from '../../core/float16.ts';
 import { candidateKernels, CONV_VARIANTS, kernelPolicyFor } from './conv_variants.ts';
 import { conv2d, type ConvWeights } from './conv2d.ts';
-import { convShapeKey, DEFAULT_KERNELS, NetworkRecorder, type ConvShape, type ConvVariant, type KernelPolicy } from './kernel_policy.ts'; // prettier-ignore
+import {
+  convShapeKey,
+  DEFAULT_KERNELS,
+  NetworkRecorder,
+  type ConvShape,
+  type ConvVariant,
+  type KernelPolicy,
+} from './kernel_policy.ts';
 import { toDType } from './weight_layout.ts';
 
 export interface TuneOptions {
@@ -81,7 +88,8 @@ export async function tune(
   let known = found.get(gpu.device);
   if (!known) found.set(gpu.device, (known = new Map()));
   const address = `${STORE} ${dtype} ${fingerprint(gpu)}`;
-  for (const [key, name] of remembered(store, address)) if (!known.has(`${dtype} ${key}`)) known.set(`${dtype} ${key}`, name); // prettier-ignore
+  for (const [key, name] of remembered(store, address))
+    if (!known.has(`${dtype} ${key}`)) known.set(`${dtype} ${key}`, name);
   const now = performance.now();
   const time: Deadline = { end: now + budget, last: now + 4 * budget };
   const left = shapes.filter((shape) => !known.has(`${dtype} ${convShapeKey(shape)}`));
@@ -145,13 +153,16 @@ function remember(
 ): void {
   const own = [...known].filter(([key]) => key.startsWith(dtype));
   try {
-    store.setItem(address, JSON.stringify(Object.fromEntries(own.map(([key, name]) => [key.slice(dtype.length + 1), name])))); // prettier-ignore
+    store.setItem(
+      address,
+      JSON.stringify(Object.fromEntries(own.map(([key, name]) => [key.slice(dtype.length + 1), name]))),
+    );
   } catch {
     // Full or forbidden: measured again at the next visit.
   }
 }
 
-/** Times by performance.now(): the end of the budget, and where it may be moved to. */
+/** Times by performance.now(): the end of the budget, and the latest end it can be moved to. */
 interface Deadline {
   end: number;
   readonly last: number;
@@ -255,7 +266,7 @@ async function orNull<T>(gpu: Gpu, work: Promise<T>): Promise<T | null> {
 
 /**
  * The fastest of the candidates that are right. The first one is the plain one, which the others must agree with.
- * @param rule what the adapter's rule says: a candidate must be measurably faster than it
+ * @param rule the variant of the adapter's rule: a candidate must be measurably faster
  * @param time when to stop; moved by what compilers take
  * @returns null if they cannot be told apart, or not in time
  */
@@ -299,7 +310,7 @@ async function fastest(
 export function agrees(actual: Float32Array, wanted: Float32Array, tolerance: number): boolean {
   const scale = wanted.reduce((most, y) => Math.max(most, Math.abs(y)), 0);
   if (actual.length !== wanted.length) return false;
-  return actual.every((y, i) => Math.abs(y - wanted[i]!) <= tolerance * scale); // false where a number is NaN
+  return actual.every((y, i) => Math.abs(y - wanted[i]!) <= tolerance * scale); // false for NaN
 }
 
 /** Replays that one measurement may have at most. */

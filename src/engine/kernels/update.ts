@@ -107,14 +107,14 @@ export interface UpdateBindings {
   readonly x0Hat: Tensor;
   /**
    * The network's output: (N, C, H, W), or (2 N, C, H, W) with guidance: images with their class, then without.
-   * (..., 2 C, H, W) where the variance is learned.
+   * (..., 2 C, H, W) if the variance is learned.
    */
   readonly output: Tensor;
   /** Uniform buffer of UPDATE_STEP_BYTES. */
   readonly step: BufferHandle;
   /** Four bytes that become non-zero when the state takes a number that is not finite. */
   readonly fault: BufferHandle;
-  /** Where z comes from: the generator, or a tensor of the state's shape. */
+  /** The source of z: the generator, or a tensor of the state's shape. */
   readonly z: NoiseSource | Tensor;
   /** (slots * N, C, H, W): what the sampler remembers; null for one that remembers nothing. */
   readonly history: Tensor | null;

@@ -104,7 +104,7 @@ export interface FusedSlice {
   readonly cOut: number;
 }
 
-/** Where the weights are that an architecture records with. */
+/** The weights that an architecture records with: handles of their buffers. */
 export interface NetworkWeights {
   readonly dtype: DType;
   /** Every layer with a matrix, by its name in the checkpoint or by that of the fused layer; linear ones have size 1. */

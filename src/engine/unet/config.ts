@@ -18,7 +18,7 @@ export type Sampling = 'conv' | 'resnet';
 export interface UNetConfig {
   /** dome272 uses only those of the following keys that its network has. */
   readonly architecture: 'diffusers' | 'dome272';
-  /** Height and width that the model was trained at; null when the config does not say. */
+  /** Height and width that the model was trained at; null if the config has none. */
   readonly sampleSize: readonly [number, number] | null;
   readonly inChannels: number;
   readonly outChannels: number;
@@ -35,7 +35,7 @@ export interface UNetConfig {
   readonly upBlockTypes: readonly BlockType[];
   readonly hasMidBlock: boolean;
   readonly midAttention: boolean;
-  /** Of the attention blocks; the others say it in their names. */
+  /** Of the attention blocks. The names of the others tell it. */
   readonly downsampleType: Sampling;
   readonly upsampleType: Sampling;
   readonly activation: Activation;
@@ -60,11 +60,11 @@ export interface UNetConfig {
   readonly attentionAddsNormed: boolean;
   /** What a timestep is multiplied by before it is embedded. */
   readonly timestepScale: number;
-  /** So many heads at every level, whatever its channels; null: attentionHeadDim says. */
+  /** Heads at every level, whatever its channels; null: as attentionHeadDim determines. */
   readonly numAttentionHeads: number | null;
   /** Rows of the class embedding; null: unconditional. */
   readonly numClassEmbeds: number | null;
-  /** The class that stands for "any" in classifier-free guidance: the last. null where there is none. */
+  /** The class that stands for "any" in classifier-free guidance: the last. Null if there is none. */
   readonly nullClass: number | null;
   /** timestep: the label is a number, embedded like a timestep; identity: it is a vector of timeEmbeddingDim numbers. */
   readonly classEmbedType: 'timestep' | 'identity' | null;
@@ -91,148 +91,166 @@ export function parseUNetConfig(json: unknown, source: string): UNetConfig {
     'LectureUNet2DModel', // and weights/convert/lecture.py
   ]);
   if (className === 'LectureUNet2DModel') return dome272Config(json, source, refuse);
-  const openai = className === 'ExtendedUNet2DModel';
-  const size = reader.get('sample_size', null);
-  const sides = size === null ? null : Array.isArray(size) ? (size as unknown[]) : [size, size];
-  if (sides && sides.length !== 2)
-    refuse('sample_size', `is ${showValue(size)}, and should be a number or two`);
-  const sampleSize = sides
-    ? ([
-        reader.asInteger('sample_size', sides[0], 1, MAX.side),
-        reader.asInteger('sample_size', sides[1], 1, MAX.side),
-      ] as const)
-    : null;
-
-  const blockOutChannels = reader
-    .list('block_out_channels', [224, 448, 672, 896], MAX.levels)
-    .map((c) => reader.asInteger('block_out_channels', c, 1, MAX.channels));
-  const levels = blockOutChannels.length;
-  const types = (key: string, absent: string[], allowed: BlockType[]): BlockType[] => {
-    const value = reader.list(key, absent, MAX.levels);
-    if (value.length !== levels)
-      refuse(key, `has ${value.length} entries, and block_out_channels has ${levels}`);
-    return value.map((type) => {
-      const name = typeof type === 'string' ? type.replace(/^UNetRes/, '') : type; // their name before 0.3
-      return (
-        allowed.find((a) => a === name) ??
-        refuse(key, `has ${showValue(type)}, and only ${allowed.join(', ')} are supported`)
-      );
-    });
-  };
-  const downBlockTypes = types(
-    'down_block_types',
-    ['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D'],
-    ['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D'],
-  );
-  const upBlockTypes = types(
-    'up_block_types',
-    ['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
-    ['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D'],
-  );
-  const hasMidBlock =
-    reader.choice<unknown>('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]) !== null;
-
-  const timeEmbeddingType = reader.choice<unknown>('time_embedding_type', 'positional', [
-    'positional',
-    'fourier',
-    'learned',
-  ]);
-  const rows = reader.get('num_train_timesteps', null);
-  const scaleShift =
-    reader.choice<unknown>('resnet_time_scale_shift', 'default', ['default', 'scale_shift']) ===
-    'scale_shift';
-  const activation = reader.choice<unknown>('act_fn', 'silu', ['silu', 'swish', 'gelu', 'relu', 'mish']);
-  const classEmbedType = reader.choice<unknown>('class_embed_type', null, [null, 'timestep', 'identity']);
+  const ours = className === 'ExtendedUNet2DModel';
+  const sampleSize = readSize(reader);
+  const blocks = readBlocks(reader);
+  const { scaleShift } = blocks;
+  const embeddings = readEmbeddings(reader, ours, blocks.blockOutChannels[0]!);
   reader.real('dropout', 0, 0, 1); // of training only
-
-  const headDim = reader.get('attention_head_dim', 8);
-  const attentionHeadDim =
-    headDim === null ? null : reader.asInteger('attention_head_dim', headDim, 1, MAX.channels);
   const normNumGroups = reader.integer('norm_num_groups', 32, 1, MAX.channels);
-  const attnGroups = reader.get('attn_norm_num_groups', null);
-  const timeDim = reader.get('time_embedding_dim', null);
-  const classes = reader.get('num_class_embeds', null);
-  // With a class_embed_type there is no table, whatever the config says.
-  const numClassEmbeds =
-    classes === null || classEmbedType !== null
-      ? null
-      : reader.asInteger('num_class_embeds', classes, 1, MAX.classes);
-  const heads = openai ? reader.get('num_attention_heads', null) : null;
-  const hasNull = !openai || reader.flag('null_class', false);
-  const projDim = openai ? reader.get('time_proj_dim', null) : null;
+  const attnGroups = scaleShift ? null : normNumGroups;
   const config: UNetConfig = {
     architecture: 'diffusers',
     sampleSize,
     inChannels: reader.integer('in_channels', 3, 1, MAX.channels),
     outChannels: reader.integer('out_channels', 3, 1, MAX.channels),
     centerInputSample: reader.flag('center_input_sample', false),
-    timeEmbeddingType: timeEmbeddingType as UNetConfig['timeEmbeddingType'],
-    numTrainTimesteps:
-      timeEmbeddingType === 'learned' ? reader.asInteger('num_train_timesteps', rows, 1, MAX.classes) : null,
-    freqShift: reader.real('freq_shift', 0, 0, 1),
-    flipSinToCos: reader.flag('flip_sin_to_cos', true),
-    timeEmbeddingDim:
-      timeDim === null ? blockOutChannels[0]! * 4 : reader.asInteger('time_embedding_dim', timeDim, 1, 65536),
-    downBlockTypes,
-    upBlockTypes,
-    hasMidBlock,
-    midAttention: reader.flag('add_attention', true),
-    downsampleType: reader.choice<unknown>('downsample_type', 'conv', ['conv', 'resnet']) as Sampling,
-    upsampleType: reader.choice<unknown>('upsample_type', 'conv', ['conv', 'resnet']) as Sampling,
-    activation: (activation === 'swish' ? 'silu' : activation) as Activation,
-    scaleShift,
-    midBlockScaleFactor: reader.real('mid_block_scale_factor', 1, 1e-6, 1e6),
+    ...blocks,
+    ...embeddings,
+    attentionHeadDim: readOptional(reader, 'attention_head_dim', 8, 1, MAX.channels),
+    normNumGroups,
+    attnNormNumGroups: readOptional(reader, 'attn_norm_num_groups', null, 1, MAX.channels) ?? attnGroups,
+    normEps: reader.real('norm_eps', 1e-5, 0, 1),
+    attentionAddsNormed: ours && reader.flag('attention_adds_normed', false),
+    numAttentionHeads: ours ? readOptional(reader, 'num_attention_heads', null, 1, MAX.channels) : null,
+  };
+  for (const key of reader.unread()) refuse(key, `is not an option of ${String(className)}`);
+  checkDivisions(config, refuse);
+  if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
+  return config;
+}
+
+/** A whole number, or null. */
+function readOptional(
+  reader: ConfigReader,
+  key: string,
+  absent: number | null,
+  least: number,
+  most: number,
+): number | null {
+  const value = reader.get(key, absent);
+  return value === null ? null : reader.asInteger(key, value, least, most);
+}
+
+function readSize(reader: ConfigReader): UNetConfig['sampleSize'] {
+  const size = reader.get('sample_size', null);
+  if (size === null) return null;
+  const sides = Array.isArray(size) ? (size as unknown[]) : [size, size];
+  if (sides.length !== 2)
+    reader.refuse('sample_size', `is ${showValue(size)}, and should be a number or two`);
+  const [height, width] = sides.map((side) => reader.asInteger('sample_size', side, 1, MAX.side));
+  return [height!, width!];
+}
+
+/** The blocks of the two paths and of the middle. */
+function readBlocks(reader: ConfigReader) {
+  const blockOutChannels = reader
+    .list('block_out_channels', [224, 448, 672, 896], MAX.levels)
+    .map((c) => reader.asInteger('block_out_channels', c, 1, MAX.channels));
+  const types = (key: string, absent: string[], allowed: BlockType[]): BlockType[] => {
+    const value = reader.list(key, absent, MAX.levels);
+    if (value.length !== blockOutChannels.length)
+      reader.refuse(
+        key,
+        `has ${value.length} entries, and block_out_channels has ${blockOutChannels.length}`,
+      );
+    return value.map((type) => {
+      const name = typeof type === 'string' ? type.replace(/^UNetRes/, '') : type; // their name before 0.3
+      return (
+        allowed.find((a) => a === name) ??
+        reader.refuse(key, `has ${showValue(type)}, and only ${allowed.join(', ')} are supported`)
+      );
+    });
+  };
+  const sampling = (key: string) => reader.choice<unknown>(key, 'conv', ['conv', 'resnet']) as Sampling;
+  const activation = reader.choice<unknown>('act_fn', 'silu', ['silu', 'swish', 'gelu', 'relu', 'mish']);
+  const timeScaleShift = reader.choice<unknown>('resnet_time_scale_shift', 'default', [
+    'default',
+    'scale_shift',
+  ]);
+  const midBlock = reader.choice<unknown>('mid_block_type', 'UNetMidBlock2D', ['UNetMidBlock2D', null]);
+  return {
     blockOutChannels,
+    downBlockTypes: types(
+      'down_block_types',
+      ['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D'],
+      ['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D'],
+    ),
+    upBlockTypes: types(
+      'up_block_types',
+      ['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D'],
+      ['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D'],
+    ),
+    hasMidBlock: midBlock !== null,
+    midAttention: reader.flag('add_attention', true),
+    downsampleType: sampling('downsample_type'),
+    upsampleType: sampling('upsample_type'),
+    activation: (activation === 'swish' ? 'silu' : activation) as Activation,
+    scaleShift: timeScaleShift === 'scale_shift',
+    midBlockScaleFactor: reader.real('mid_block_scale_factor', 1, 1e-6, 1e6),
     layersPerBlock: reader.integer('layers_per_block', 2, 1, MAX.layers),
     downsamplePadding: reader.integer('downsample_padding', 1, 0, 1) as 0 | 1,
-    attentionHeadDim,
-    normNumGroups,
-    attnNormNumGroups:
-      attnGroups === null
-        ? scaleShift
-          ? null
-          : normNumGroups
-        : reader.asInteger('attn_norm_num_groups', attnGroups, 1, MAX.channels),
-    normEps: reader.real('norm_eps', 1e-5, 0, 1),
-    timeProjDim:
-      projDim === null ? blockOutChannels[0]! : reader.asInteger('time_proj_dim', projDim, 2, MAX.channels),
-    attentionAddsNormed: openai && reader.flag('attention_adds_normed', false),
-    frequencyTable: openai && reader.flag('frequency_table', false),
-    timestepScale: openai ? reader.real('timestep_scale', 1, 1e-6, 1e6) : 1,
-    numAttentionHeads:
-      heads === null ? null : reader.asInteger('num_attention_heads', heads, 1, MAX.channels),
+  };
+}
+
+/**
+ * The embeddings of time and class.
+ * @param ours whether our own options are allowed
+ * @param channels of the first level
+ */
+function readEmbeddings(reader: ConfigReader, ours: boolean, channels: number) {
+  const types = ['positional', 'fourier', 'learned'] as const;
+  const timeEmbeddingType = reader.choice<unknown>('time_embedding_type', 'positional', [...types]);
+  const classEmbedType = reader.choice<unknown>('class_embed_type', null, [null, 'timestep', 'identity']);
+  const rows = reader.get('num_train_timesteps', null);
+  const learned = timeEmbeddingType === 'learned';
+  // With a class_embed_type there is no table, even if the config has its size.
+  const classes = reader.get('num_class_embeds', null);
+  const hasTable = classes !== null && classEmbedType === null;
+  const numClassEmbeds = hasTable ? reader.asInteger('num_class_embeds', classes, 1, MAX.classes) : null;
+  const hasNull = !ours || reader.flag('null_class', false);
+  const projDim = ours ? readOptional(reader, 'time_proj_dim', null, 2, MAX.channels) : null;
+  return {
+    timeEmbeddingType: timeEmbeddingType as UNetConfig['timeEmbeddingType'],
+    numTrainTimesteps: learned ? reader.asInteger('num_train_timesteps', rows, 1, MAX.classes) : null,
+    freqShift: reader.real('freq_shift', 0, 0, 1),
+    flipSinToCos: reader.flag('flip_sin_to_cos', true),
+    timeEmbeddingDim: readOptional(reader, 'time_embedding_dim', null, 1, 65536) ?? channels * 4,
+    timeProjDim: projDim ?? channels,
+    frequencyTable: ours && reader.flag('frequency_table', false),
+    timestepScale: ours ? reader.real('timestep_scale', 1, 1e-6, 1e6) : 1,
     numClassEmbeds,
     nullClass: numClassEmbeds === null || !hasNull ? null : numClassEmbeds - 1,
     classEmbedType: classEmbedType as UNetConfig['classEmbedType'],
   };
+}
 
-  for (const key of reader.unread()) refuse(key, `is not an option of ${String(className)}`);
-
-  // What the layers need of each other.
-  const divides = (key: string, part: number, channels: number) => {
+/** Checks that groups and heads divide the channels that they are of. */
+function checkDivisions(config: UNetConfig, refuse: Refuse): void {
+  const { blockOutChannels, hasMidBlock, midAttention, attentionHeadDim, numAttentionHeads } = config;
+  const levels = blockOutChannels.length;
+  const divides = (key: string, part: number, channels: number): void => {
     if (channels % part !== 0) refuse(key, `is ${part}, and does not divide ${channels} channels`);
   };
-  for (const norm of normChannels(config)) divides('norm_num_groups', normNumGroups, norm);
+  for (const norm of normChannels(config)) divides('norm_num_groups', config.normNumGroups, norm);
   const last = blockOutChannels[levels - 1]!;
   const attended = [
-    ...downBlockTypes.flatMap((type, i) => (type === 'AttnDownBlock2D' ? [blockOutChannels[i]!] : [])),
-    ...upBlockTypes.flatMap((type, i) =>
+    ...config.downBlockTypes.flatMap((type, i) => (type === 'AttnDownBlock2D' ? [blockOutChannels[i]!] : [])),
+    ...config.upBlockTypes.flatMap((type, i) =>
       type === 'AttnUpBlock2D' ? [blockOutChannels[levels - 1 - i]!] : [],
     ),
-    ...(hasMidBlock && config.midAttention ? [last] : []),
+    ...(hasMidBlock && midAttention ? [last] : []),
   ];
-  if (config.numAttentionHeads !== null && attentionHeadDim !== null)
+  if (numAttentionHeads !== null && attentionHeadDim !== null)
     refuse('num_attention_heads', 'is given, and attention_head_dim as well');
   for (const channels of attended) {
     if (attentionHeadDim) divides('attention_head_dim', attentionHeadDim, channels);
-    if (config.numAttentionHeads) divides('num_attention_heads', config.numAttentionHeads, channels);
+    if (numAttentionHeads) divides('num_attention_heads', numAttentionHeads, channels);
   }
-  if (hasMidBlock && config.midAttention && config.attnNormNumGroups !== null)
+  if (hasMidBlock && midAttention && config.attnNormNumGroups !== null)
     divides('attn_norm_num_groups', config.attnNormNumGroups, last);
   if (config.freqShift >= Math.floor(config.timeProjDim / 2))
     refuse('freq_shift', `is ${config.freqShift}, and the embedding has ${config.timeProjDim} numbers`);
-  if (sampleSize) checkSize(config, sampleSize[0], sampleSize[1], source);
-  return config;
 }
 
 /**

@@ -15,7 +15,14 @@ import { linear, type LinearOptions } from '../kernels/linear.ts';
 import { timestepEmbedding } from '../kernels/timestep_embedding.ts';
 import { upsampleNearest } from '../kernels/upsample_nearest.ts';
 import type { Tensor } from '../../core/tensor.ts';
-import { LayerRecorder, ParameterList, type Architecture, type Conditioning, type ConditioningInputs, type NetworkWeights } from './architecture.ts'; // prettier-ignore
+import {
+  LayerRecorder,
+  ParameterList,
+  type Architecture,
+  type Conditioning,
+  type ConditioningInputs,
+  type NetworkWeights,
+} from './architecture.ts';
 import { samplingOf, type UNetConfig } from './config.ts';
 
 export const diffusers: Architecture = {

@@ -18,7 +18,14 @@ import { linear } from '../kernels/linear.ts';
 import { timestepEmbedding } from '../kernels/timestep_embedding.ts';
 import { upsampleBilinear } from '../kernels/upsample_bilinear.ts';
 import type { Tensor } from '../../core/tensor.ts';
-import { LayerRecorder, ParameterList, type Architecture, type Conditioning, type ConditioningInputs, type NetworkWeights } from './architecture.ts'; // prettier-ignore
+import {
+  LayerRecorder,
+  ParameterList,
+  type Architecture,
+  type Conditioning,
+  type ConditioningInputs,
+  type NetworkWeights,
+} from './architecture.ts';
 import type { UNetConfig } from './config.ts';
 
 export const dome272: Architecture = {

@@ -1,4 +1,4 @@
-/** A network from planar sample to planar output, in as many parts of the batch as the GPU's limits ask for. */
+/** A network from planar sample to planar output, in as many parts of the batch as the GPU's limits require. */
 
 import { largestTransient } from '../gpu/memory_plan.ts';
 import type { NetworkRecorder } from '../kernels/kernel_policy.ts';

@@ -15,7 +15,7 @@ export const parameterCount = (config: UNetConfig): number =>
   [...expectedParameters(config).values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /**
- * Checks that a file holds the parameters of the config and nothing else. Old attention weights of shape
+ * Checks that a file has the parameters of the config and no others. Old attention weights of shape
  * [C, C, 1, 1] count as [C, C].
  * @throws bad-weights, listing every missing, extra and misshaped tensor by name
  */

@@ -42,7 +42,7 @@ interface FusedPart {
 /** Most scalars of a matrix that computes the conditioning; the next layers begin another. In f32 these are 64 MiB. */
 const MAX_FUSED = 2 ** 24;
 
-/** Where every parameter of a network lies: handles of buffers, and how they are filled. Pure data, known from the config. */
+/** The buffers of a network's parameters, as handles, and how each is filled. Pure data, derived from the config. */
 export class WeightLayout implements NetworkWeights {
   readonly dtype: DType;
   readonly layers = new Map<string, ConvWeights>();
