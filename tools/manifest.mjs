@@ -65,6 +65,8 @@ function elementOf({ members, attributes, events, ...rest }) {
   const own = (entry) => Object.fromEntries(Object.entries(entry).filter(([key]) => key !== 'inheritedFrom'));
   const isPublic = ({ name, privacy }) =>
     !name.startsWith('#') && privacy !== 'private' && name !== 'addEventListener'; // HTMLElement's, with types
+  // The analyser gives a static accessor twice, by its getter and by its setter.
+  const isFirst = ({ name }, i, all) => all.findIndex((other) => other.name === name) === i;
   const reflected = new Map(attributes.map(({ name, fieldName }) => [fieldName ?? fieldOf(name), name]));
   return {
     ...rest,
@@ -73,10 +75,13 @@ function elementOf({ members, attributes, events, ...rest }) {
     superclass: { name: 'HTMLElement' },
     events: events.filter(({ description }) => description), // @fires; not the names that dispatchEvent is called with
     attributes: attributes.map((entry) => ({ ...own(entry), fieldName: fieldOf(entry.name) })),
-    members: members.filter(isPublic).map((entry) => {
-      const attribute = reflected.get(entry.name);
-      return attribute ? { ...own(entry), attribute, reflects: true } : own(entry);
-    }),
+    members: members
+      .filter(isPublic)
+      .filter(isFirst)
+      .map((entry) => {
+        const attribute = reflected.get(entry.name);
+        return attribute ? { ...own(entry), attribute, reflects: true } : own(entry);
+      }),
   };
 }
 

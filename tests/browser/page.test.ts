@@ -331,7 +331,7 @@ describe('for everybody', () => {
     },
   );
 
-  it('with the keyboard barrierFree: draw, look, step, fork, save', async () => {
+  it('with the keyboard alone: draw, look, step, fork, save', async () => {
     const { page, errors } = await visit('#v=1&steps=3');
     for (let i = 0; i < 6 && !(await page.evaluate(() => document.activeElement?.id === 'draw')); i++) await page.keyboard.press('Tab'); // prettier-ignore
     await page.keyboard.press('Enter');

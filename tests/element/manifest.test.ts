@@ -468,6 +468,26 @@ const fields: Record<string, () => Promise<void>> = {
     });
     expect(failed).toContain('/nowhere/models.json');
   },
+  async powerPreference() {
+    const other = await page.context().browser()!.newPage(); // with a device of its own
+    await other.goto(page.url());
+    const asked = await other.evaluate(async () => {
+      const Class = customElements.get('diffusion-sampler') as typeof DiffusionSampler;
+      const preferences: unknown[] = [];
+      const request = GPU.prototype.requestAdapter;
+      GPU.prototype.requestAdapter = function (options) {
+        preferences.push(options?.powerPreference);
+        return request.call(this, options);
+      };
+      const before = Class.powerPreference;
+      Class.powerPreference = 'low-power';
+      document.body.innerHTML = '<diffusion-sampler steps="1"></diffusion-sampler>';
+      await document.querySelector('diffusion-sampler')!.play();
+      return [before, Class.powerPreference, ...preferences];
+    });
+    await other.close();
+    expect(asked).toEqual([undefined, 'low-power', 'low-power']);
+  },
   async formAssociated() {
     expect(await get(() => (window.el.constructor as typeof DiffusionSampler).formAssociated)).toBe(true);
   },

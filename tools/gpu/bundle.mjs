@@ -21,7 +21,7 @@ export function commit() {
 /** What stands in for what, by the end of the path that a module names. */
 const STAND_INS = {
   node: { vitest: 'vitest.ts', 'node_gpu.ts': 'dawn.ts' },
-  page: { vitest: 'vitest.ts', 'node_gpu.ts': 'page_gpu.ts', 'node:fs': 'page_files.ts', 'node:fs/promises': 'page_files.ts', 'node:url': 'page_files.ts', 'node:path': 'page_files.ts' }, // prettier-ignore
+  page: { vitest: 'vitest.ts', 'ort.ts': 'no_rivals.ts', 'node_gpu.ts': 'page_gpu.ts', 'node:fs': 'page_files.ts', 'node:fs/promises': 'page_files.ts', 'node:url': 'page_files.ts', 'node:path': 'page_files.ts' }, // prettier-ignore
 };
 
 const ROOTS = { node: "process.env['GPU_ROOT']", page: 'globalThis.gpuRoot' };
