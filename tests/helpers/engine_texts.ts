@@ -38,6 +38,14 @@ export const FILES: readonly (readonly [name: string, text: string])[] = (
   .filter((name) => name.endsWith('.wgsl') && name !== 'display.wgsl')
   .map((name) => [name, readFileSync(new URL(name, SHADERS), 'utf8')]);
 
+/** The files that a shader's text has parts of: its own, and those that it imports (src/engine/gpu/shader.ts). */
+function filesIn(code: string): (readonly [name: string, text: string])[] {
+  const own = FILES.filter(([, text]) => code.includes(text));
+  const imported = [...code.matchAll(/^#import +(\w+)/gm)].map(([, name]) => `lib/${name}.wgsl`);
+  const deeper = FILES.filter(([name]) => imported.includes(name)).flatMap(([, text]) => filesIn(text));
+  return [...new Map([...own, ...deeper])];
+}
+
 /** A device that computes nothing: it hands `keep` each pipeline's text, and its buffers are zero. */
 async function recorder(software: boolean, subgroup: number, keep: (text: Text) => void): Promise<Gpu> {
   /** Whatever is not below: a function without effect. */
@@ -165,7 +173,7 @@ export async function engineTexts(): Promise<EngineTexts> {
   const filesOf = new Map<string, (readonly [name: string, conditions: string[]])[]>();
   const note = ({ shader: { code }, defines = {} }: Dispatch): void => {
     let parts = filesOf.get(code);
-    if (!parts) filesOf.set(code, (parts = FILES.filter(([, text]) => code.includes(text)).map(([name, text]) => [name, conditionsOf(text)]))); // prettier-ignore
+    if (!parts) filesOf.set(code, (parts = filesIn(code).map(([name, text]) => [name, conditionsOf(text)])));
     for (const [file, conditions] of parts) {
       files.add(file);
       for (const name of conditions) if (name in defines) branches.add(`${file} ${name}=${defines[name]}`);
