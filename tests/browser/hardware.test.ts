@@ -7,6 +7,7 @@ import type { Browser, BrowserContext, Page } from 'playwright';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { launchBrowser, OUTPUT, pixels, serveSite } from './browser.ts';
+import { watchPage } from './watch.ts';
 
 let server: PreviewServer;
 let url: string;
@@ -42,6 +43,7 @@ async function visit(
   const errors: string[] = [];
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (line) => ['error', 'warning'].includes(line.type()) && errors.push(line.text()));
+  await page.addInitScript(watchPage);
   await page.addInitScript((forced) => {
     Object.assign(globalThis, { [Symbol.for('diffusion-sampler.adapter')]: forced });
     const seen = { shaders: [] as string[], painted: [] as unknown[] };
@@ -49,7 +51,7 @@ async function visit(
     document.addEventListener('painted', (event) => {
       const canvas = event.target as HTMLCanvasElement;
       const { index } = (event as CustomEvent<{ index: number }>).detail;
-      seen.painted.push({ index, url: canvas.toDataURL() });
+      if (canvas.id === 'canvas') seen.painted.push({ index, url: canvas.toDataURL() });
     });
     if (!('GPUAdapter' in globalThis)) return;
     const request = GPUAdapter.prototype.requestDevice;
