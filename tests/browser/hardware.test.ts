@@ -109,7 +109,7 @@ it('digits: probed, tuned, drawn; the picture of the software branch', async () 
   expect(software.shaders).not.toContain('quads');
   expect(software.shaders).not.toContain('conv2d_tiled');
   expect(gpu.data).toHaveLength(software.data.length);
-  expect(Math.max(...software.data)).toBeGreaterThan(150);
+  expect(software.data.some((value) => value > 150)).toBe(true);
   expect(furthest(gpu.data, software.data)).toBeLessThanOrEqual(2);
 });
 
